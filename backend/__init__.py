@@ -1,0 +1,1 @@
+"""Django: identity, history, catalogue, HTTP."""

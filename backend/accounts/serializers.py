@@ -1,0 +1,61 @@
+"""What the account endpoints take and give."""
+
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError as DjangoValidationError
+from rest_framework import serializers
+
+from backend.accounts.models import USERNAME_RULES, User
+from backend.accounts.selectors import is_taken
+
+
+class UserSerializer(serializers.ModelSerializer[User]):
+    class Meta:
+        model = User
+        fields = ["id", "username", "email", "is_verified"]
+        read_only_fields = fields
+
+
+class SignupSerializer(serializers.Serializer[User]):
+    username = serializers.CharField(max_length=150, validators=USERNAME_RULES)
+    email = serializers.EmailField(max_length=254)
+    password = serializers.CharField(
+        min_length=8, max_length=1024, write_only=True, trim_whitespace=False, style={"input_type": "password"}
+    )
+
+    def validate_username(self, value: str) -> str:
+        if is_taken(username=value):
+            raise serializers.ValidationError("This name is taken.")
+        return value
+
+    def validate_email(self, value: str) -> str:
+        if is_taken(email=value):
+            raise serializers.ValidationError("This address is taken.")
+        return value
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            validate_password(attrs["password"], User(username=attrs["username"], email=attrs["email"]))
+        except DjangoValidationError as error:
+            raise serializers.ValidationError({"password": error.messages}) from None
+        return attrs
+
+
+class LoginSerializer(serializers.Serializer[User]):
+    username = serializers.CharField(max_length=254, required=False, help_text="The name, or the address.")
+    email = serializers.CharField(max_length=254, required=False)
+    password = serializers.CharField(
+        max_length=1024, write_only=True, trim_whitespace=False, style={"input_type": "password"}
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not (attrs.get("username") or attrs.get("email")):
+            raise serializers.ValidationError({"username": ["Give a username or an email."]})
+        return attrs
+
+
+class TokensSerializer(serializers.Serializer[None]):
+    access = serializers.CharField(help_text="Bearer token of the other endpoints; lives 15 minutes.")
+    refresh = serializers.CharField(help_text="For POST /token/refresh; lives 7 days and works once.")
+    user = UserSerializer()

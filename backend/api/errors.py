@@ -1,0 +1,118 @@
+"""One error shape everywhere: `{"error": {"code", "message", "fields"?}}`.
+
+APIException (DRF)
+├── PayloadTooLarge   413
+├── Unavailable       503, with Retry-After; nothing is lost
+└── Conflict          409
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import uuid
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+
+logger = logging.getLogger(__name__)
+
+
+class PayloadTooLarge(exceptions.APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The request body is too large."
+    default_code = "too_large"
+
+
+class Conflict(exceptions.APIException):
+    status_code = status.HTTP_409_CONFLICT
+    default_detail = "This cannot be done now."
+    default_code = "conflict"
+
+
+class Unavailable(exceptions.APIException):
+    """A part that the request needs is down. `wait` is the Retry-After in seconds."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "This is not available right now. Please try again."
+    default_code = "unavailable"
+
+    def __init__(self, detail: str | None = None, code: str | None = None, wait: float = 5) -> None:
+        super().__init__(detail, code)
+        self.wait = wait
+
+
+def body(code: str, message: str, fields: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The error object; `fields` maps a field's name to a list of what is wrong with it."""
+    error: dict[str, Any] = {"code": code, "message": message}
+    if fields:
+        error["fields"] = fields
+    return {"error": error}
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response:
+    """DRF's exception handler: every exception of a view becomes our shape; an unexpected one is logged with an id."""
+    from rest_framework.views import set_rollback  # it loads the parsers, which import this module
+
+    set_rollback()
+    api_error = _as_api_exception(error)
+    if api_error is None:
+        reference = uuid.uuid4().hex[:12]
+        logger.error("unexpected error %s", reference, exc_info=error)
+        return Response(
+            body("internal", f"Something went wrong on our side. If it happens again, report it as {reference}."),
+            status=status.HTTP_500_INTERNAL_SERVER_ERROR,
+        )
+    headers = {}
+    if header := getattr(api_error, "auth_header", None):
+        headers["WWW-Authenticate"] = header
+    if (wait := getattr(api_error, "wait", None)) is not None:
+        headers["Retry-After"] = str(math.ceil(wait))
+    return Response(describe(api_error), status=api_error.status_code, headers=headers)
+
+
+def describe(error: exceptions.APIException) -> dict[str, Any]:
+    """An APIException as the error object."""
+    if isinstance(error, exceptions.ValidationError):
+        fields = error.detail if isinstance(error.detail, dict) else {"non_field_errors": error.detail}
+        return body("invalid", "Some fields are not right.", fields)
+    detail = error.detail
+    if isinstance(detail, dict):  # simplejwt puts its message into a dict
+        return body(str(detail.get("code", error.default_code)), str(detail.get("detail", error.default_detail)))
+    return body(str(getattr(detail, "code", error.default_code)), str(detail))
+
+
+def _as_api_exception(error: Exception) -> exceptions.APIException | None:
+    match error:
+        case exceptions.APIException():
+            return error
+        case Http404():
+            return exceptions.NotFound()
+        case PermissionDenied():
+            return exceptions.PermissionDenied()
+        case RequestDataTooBig():
+            return PayloadTooLarge()
+        case OperationalError():
+            logger.error("database: %s", error)
+            return Unavailable("The database is not available right now. Please try again.", "database_unavailable")
+    return None
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return JsonResponse(body("bad_request", "This request cannot be understood."), status=400)
+
+
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return JsonResponse(body("permission_denied", "You may not do this."), status=403)
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return JsonResponse(body("not_found", "There is nothing at this path. The API is described at /docs."), status=404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return JsonResponse(body("internal", "Something went wrong on our side."), status=500)

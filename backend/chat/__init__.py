@@ -1,0 +1,1 @@
+"""Conversations, messages, citations: what was asked and what was answered."""

@@ -1,0 +1,39 @@
+"""Chat memory: a LangChain chat history over the Message rows of one conversation."""
+
+from collections.abc import Sequence
+
+from langchain_core.chat_history import BaseChatMessageHistory
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+
+from backend.chat.models import Conversation, Message, Role
+
+REMEMBERED = 12  # messages that the chain is given; older ones stay in the history and out of the prompt
+
+
+class ConversationHistory(BaseChatMessageHistory):
+    """The last turns of a conversation, oldest first. `before` leaves out that message and what came after it."""
+
+    def __init__(self, conversation: Conversation, before: Message | None = None) -> None:
+        self.conversation = conversation
+        self.before = before
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]  # LangChain declares a plain attribute
+        rows = Message.objects.filter(conversation=self.conversation)
+        if self.before is not None:
+            rows = rows.filter(id__lt=self.before.id)
+        latest = rows.order_by("-id").values_list("role", "content")[:REMEMBERED]
+        return [HumanMessage(text) if role == Role.USER else AIMessage(text) for role, text in reversed(latest)]
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        Message.objects.bulk_create(
+            Message(
+                conversation=self.conversation,
+                role=Role.USER if isinstance(message, HumanMessage) else Role.ASSISTANT,
+                content=message.text,
+            )
+            for message in messages
+        )
+
+    def clear(self) -> None:
+        Message.objects.filter(conversation=self.conversation).delete()

@@ -1,0 +1,86 @@
+"""What was asked and what was answered. A citation keeps its quote, so it survives its source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from uuid_utils.compat import uuid7
+
+
+class Conversation(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="conversations")
+    title = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-updated_at", "-id"]
+        indexes = [models.Index(fields=["user", "-updated_at", "-id"], name="conversations_of_a_user")]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Role(models.TextChoices):
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Outcome(models.TextChoices):
+    GROUNDED = "grounded"  # every claim has a checked citation
+    PARTIAL = "partial"  # some claims have one
+    ABSTAINED = "abstained"  # the documents do not hold the answer
+    UNGROUNDED = "ungrounded"  # general knowledge of the model, no citation
+
+
+class Message(models.Model):
+    """One turn. Ids are time-ordered, so ordering by id is the order in which messages were stored."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages")
+    role = models.CharField(max_length=10, choices=Role.choices)
+    content = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    # of the assistant's messages only
+    outcome = models.CharField(max_length=12, choices=Outcome.choices, blank=True)
+    cut = models.BooleanField(default=False, help_text="The client hung up before the answer was complete.")
+    model = models.CharField(max_length=120, blank=True)
+    prompt = models.CharField(max_length=120, blank=True)
+    retrieved: models.JSONField[list[Any], list[Any]] = models.JSONField(default=list)
+    latency_ms: models.JSONField[dict[str, float], dict[str, float]] = models.JSONField(default=dict)
+    usage: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["conversation", "id"], name="messages_of_a_conversation")]
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.id}"
+
+
+class Citation(models.Model):
+    """A verified quote with its place: `source_version`'s text at [start, end) is `quote`."""
+
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="citations")
+    n = models.IntegerField(help_text="The number that stands in brackets in the answer.")
+    version = models.ForeignKey(
+        "knowledge.SourceVersion", null=True, on_delete=models.SET_NULL, related_name="citations"
+    )
+    source = models.CharField(max_length=1024, help_text="Path of the file when it was quoted.")
+    source_version = models.CharField(max_length=64, help_text="sha256 of the file when it was quoted.")
+    page = models.IntegerField(null=True)
+    heading: models.JSONField[list[str], list[str]] = models.JSONField(default=list)
+    start = models.IntegerField()
+    end = models.IntegerField()
+    quote = models.TextField()
+    score = models.FloatField()
+
+    class Meta:
+        ordering = ["message", "n"]
+        constraints = [models.UniqueConstraint(fields=["message", "n"], name="one_citation_a_number")]
+
+    def __str__(self) -> str:
+        return f"[{self.n}] {self.source}"

@@ -1,0 +1,102 @@
+"""What the chat endpoints take and give. An answer looks the same when it is made and when it is read again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from backend.chat.models import Citation, Conversation, Message, Outcome, Role
+from chains.prompts import prompt_names
+
+LONGEST_MESSAGE = 8_000  # characters
+
+
+class FilterSerializer(serializers.Serializer[None]):
+    source = serializers.CharField(  # type: ignore[assignment]  # the contract's name, which DRF also uses
+        max_length=1024, help_text="Path of a file, or of a folder, below the watched folder."
+    )
+
+
+class ChatRequestSerializer(serializers.Serializer[None]):
+    message = serializers.CharField(max_length=LONGEST_MESSAGE)
+    conversation_id = serializers.UUIDField(required=False, allow_null=True)
+    stream = serializers.BooleanField(required=False, default=False)
+    filter = FilterSerializer(required=False, allow_null=True)
+    prompt = serializers.ChoiceField(choices=prompt_names(), required=False, allow_null=True)
+
+
+class CitationSerializer(serializers.ModelSerializer[Citation]):
+    class Meta:
+        model = Citation
+        fields = ["n", "source", "source_version", "page", "heading", "start", "end", "quote", "score"]
+        read_only_fields = fields
+
+    heading = serializers.ListField(child=serializers.CharField())
+
+
+class PassageSerializer(serializers.Serializer[None]):
+    source = serializers.CharField()  # type: ignore[assignment]
+    page = serializers.IntegerField(allow_null=True)
+    heading = serializers.ListField(child=serializers.CharField())
+    snippet = serializers.CharField()
+    score = serializers.FloatField()
+
+
+class LatencySerializer(serializers.Serializer[None]):
+    condense = serializers.FloatField(required=False)
+    retrieve = serializers.FloatField(required=False)
+    generate = serializers.FloatField(required=False)
+    verify = serializers.FloatField(required=False)
+    total = serializers.FloatField(required=False)
+
+
+class UsageSerializer(serializers.Serializer[None]):
+    input_tokens = serializers.IntegerField(required=False)
+    output_tokens = serializers.IntegerField(required=False)
+    cost = serializers.FloatField(required=False, allow_null=True, help_text="null where the price is not known")
+
+
+class AnswerSerializer(serializers.Serializer[Message]):
+    conversation_id = serializers.UUIDField()
+    message_id = serializers.UUIDField(source="id")
+    answer = serializers.CharField(source="content")
+    outcome = serializers.ChoiceField(choices=Outcome.choices)
+    citations = CitationSerializer(many=True)
+    retrieved = PassageSerializer(many=True)
+    model = serializers.CharField()
+    prompt = serializers.CharField()
+    latency_ms = LatencySerializer()
+    usage = UsageSerializer()
+
+
+class MessageSerializer(serializers.ModelSerializer[Message]):
+    """A turn of the history. Outcome, citations, model and prompt are an answer's only."""
+
+    role = serializers.ChoiceField(choices=Role.choices)
+    outcome = serializers.ChoiceField(choices=Outcome.choices, required=False)
+    citations = CitationSerializer(many=True, required=False)
+    model = serializers.CharField(required=False)
+    prompt = serializers.CharField(required=False)
+    cut = serializers.BooleanField(required=False)
+
+    class Meta:
+        model = Message
+        fields = ["id", "role", "content", "created_at", "outcome", "citations", "model", "prompt", "cut"]
+        read_only_fields = fields
+
+    def to_representation(self, instance: Message) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        if instance.role == Role.USER:
+            for name in ("outcome", "citations", "model", "prompt", "cut"):
+                del shown[name]
+        return shown
+
+
+class ConversationSerializer(serializers.ModelSerializer[Conversation]):
+    messages = MessageSerializer(many=True)
+
+    class Meta:
+        model = Conversation
+        fields = ["id", "title", "created_at", "updated_at", "messages"]
+        read_only_fields = fields

@@ -1,0 +1,86 @@
+"""POST /chat and GET, DELETE /chat-history."""
+
+from __future__ import annotations
+
+from typing import cast
+from uuid import UUID
+
+from django.http import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from backend.accounts.models import User
+from backend.api.pagination import Pages
+from backend.api.schema import errors
+from backend.chat import selectors, services, sse
+from backend.chat.serializers import AnswerSerializer, ChatRequestSerializer, ConversationSerializer
+from backend.knowledge.selectors import source_ids_under
+
+
+class Chat(APIView):
+    @extend_schema(
+        tags=["chat"],
+        request=ChatRequestSerializer,
+        responses={
+            200: AnswerSerializer,
+            (200, "text/event-stream"): OpenApiTypes.STR,
+            **errors(400, 401, 404, 503),
+        },
+    )
+    def post(self, request: Request) -> HttpResponseBase:
+        """Ask a question. `stream: true` or `Accept: text/event-stream`: events meta, token, citation, done, error."""
+        form = ChatRequestSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        asked = form.validated_data
+        filtered = asked.get("filter")
+        exchange = services.begin(
+            cast(User, request.user),
+            asked["message"],
+            conversation_id=asked.get("conversation_id"),
+            prompt=asked.get("prompt"),
+            source_ids=tuple(source_ids_under(filtered["source"])) if filtered else None,
+        )
+        if asked["stream"] or "text/event-stream" in request.headers.get("Accept", ""):
+            return sse.stream(exchange)
+        return Response(AnswerSerializer(exchange.run()).data)
+
+
+class ChatHistory(APIView):
+    @extend_schema(
+        tags=["chat"],
+        parameters=[
+            OpenApiParameter("q", str, description="Only conversations in which this text occurs."),
+            OpenApiParameter("conversation_id", OpenApiTypes.UUID, description="Only this conversation."),
+            OpenApiParameter("page", int),
+            OpenApiParameter("page_size", int, description="Up to 200."),
+        ],
+        responses={200: ConversationSerializer(many=True), **errors(400, 401, 404)},
+    )
+    def get(self, request: Request) -> Response:
+        """Your conversations with their messages, the latest first."""
+        conversation_id = _uuid(request.query_params.get("conversation_id"))
+        conversations = selectors.list_conversations(
+            cast(User, request.user), search=request.query_params.get("q", ""), conversation_id=conversation_id
+        )
+        pages = Pages()
+        page = pages.paginate_queryset(selectors.with_messages(conversations), request, view=self)
+        return pages.get_paginated_response(ConversationSerializer(page, many=True).data)
+
+    @extend_schema(tags=["chat"], responses={204: None, **errors(401)})
+    def delete(self, request: Request) -> Response:
+        """Erase all of your conversations."""
+        selectors.list_conversations(cast(User, request.user)).delete()
+        return Response(status=204)
+
+
+def _uuid(value: str | None) -> UUID | None:
+    if not value:
+        return None
+    try:
+        return UUID(value)
+    except ValueError:
+        raise ValidationError({"conversation_id": ["This is not a UUID."]}) from None

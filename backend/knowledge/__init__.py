@@ -1,0 +1,1 @@
+"""The catalogue: what is indexed, and the one way in."""

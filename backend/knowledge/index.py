@@ -1,0 +1,98 @@
+"""The derived indexes of this process: opened once, by one process at a time.
+
+Embedded Chroma and the word index are not shared between processes (a second one goes on reading deleted chunks), so
+the owner holds `DATA_DIR/index.lock`; anyone else gets IndexBusy and asks the owner through the database instead.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from filelock import FileLock, Timeout
+
+from vectorstore.errors import IndexDamaged
+
+if TYPE_CHECKING:
+    from vectorstore.embeddings import Embedder
+    from vectorstore.lexical import LexicalIndex
+    from vectorstore.store import VectorStore
+
+
+class IndexBusy(Exception):
+    """Another process owns the index in this DATA_DIR."""
+
+
+@dataclass(frozen=True)
+class KnowledgeIndex:
+    """The embedding model and both indexes, open for reading and writing."""
+
+    embedder: Embedder
+    vectors: VectorStore
+    lexical: LexicalIndex
+    lock: FileLock
+
+    def close(self) -> None:
+        self.lexical.close()
+        self.vectors.close()
+        self.lock.release()
+
+
+_opened: KnowledgeIndex | None = None
+_opening = threading.RLock()
+
+
+def get_index() -> KnowledgeIndex:
+    """The index of this process, opened at the first call; IndexBusy when another process has it."""
+    global _opened
+    if _opened is None:
+        with _opening:
+            if _opened is None:
+                env = settings.ENV
+                _opened = open_index(env.data_dir, env.embedding_model, env.chroma_url)
+    return _opened
+
+
+def is_open() -> bool:
+    """Whether this process owns the index already."""
+    return _opened is not None
+
+
+def close_index() -> None:
+    """Give the index up, so that another process (or the next test) can own it."""
+    global _opened
+    with _opening:
+        if _opened is not None:
+            _opened.close()
+            _opened = None
+
+
+def open_index(data_dir: Path, embedding_model: str, chroma_url: str) -> KnowledgeIndex:
+    """Open everything below `data_dir`; a damaged word index is emptied, the next sync fills it from the database."""
+    from vectorstore.embeddings import load_embeddings
+    from vectorstore.lexical import LexicalIndex
+    from vectorstore.store import VectorStore
+
+    data_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(data_dir / "index.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise IndexBusy(f"Another Footnote process is using {data_dir}.") from None
+    try:
+        embedder = load_embeddings(embedding_model, data_dir)
+        path = None if chroma_url else data_dir / "chroma"
+        vectors = VectorStore.open(path, chroma_url or None, embedder.fingerprint, embedder.dimensions)
+        try:
+            lexical = LexicalIndex.open(data_dir / "lexical")
+        except IndexDamaged:
+            shutil.rmtree(data_dir / "lexical")
+            lexical = LexicalIndex.open(data_dir / "lexical")
+    except BaseException:
+        lock.release()
+        raise
+    return KnowledgeIndex(embedder, vectors, lexical, lock)

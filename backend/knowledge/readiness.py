@@ -1,0 +1,38 @@
+"""Whether questions can be answered from the index, for /readyz.
+
+Ready means that the folder was compared since this process started: files removed meanwhile no longer answer. On the
+very first start (no sync was ever complete) it also means that everything found was indexed.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from backend.api.checks import Check
+from backend.knowledge.index import get_index, is_open
+from backend.knowledge.selectors import latest_sync
+from vectorstore.errors import IndexUnavailable
+
+_compared = threading.Event()
+
+
+def mark_compared(enough: bool = True) -> None:
+    """Note that the folder was compared since the start, if that is `enough` to answer from what is indexed."""
+    if enough:
+        _compared.set()
+
+
+def check_index() -> Check:
+    if not is_open():
+        return Check(ok=False, detail="the index is not open in this process")
+    index = get_index()
+    try:
+        index.vectors.ping()
+    except IndexUnavailable as error:
+        return Check(ok=False, detail=str(error))
+    if not _compared.is_set():
+        run = latest_sync()
+        progress = run.progress if run else {}
+        done, total = progress.get("done", 0), progress.get("total", 0)
+        return Check(ok=False, detail=f"the first sync is under way: {done} of {total} files")
+    return Check(ok=True, detail=f"{index.vectors.count()} passages")

@@ -1,0 +1,127 @@
+"""Reads of the catalogue. Whatever is answered passes through `read_chunks`, which knows only current chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db.models import Count, QuerySet
+from django.db.models.functions import Substr
+from langchain_core.documents import Document
+
+from backend.knowledge.index import KnowledgeIndex
+from backend.knowledge.models import Chunk, Source, SourceVersion, SyncRun, SyncState
+from backend.knowledge.sync import folder_identity
+
+if TYPE_CHECKING:
+    from vectorstore.retriever import HybridRetriever
+
+
+def read_chunks(ids: Sequence[str]) -> Mapping[str, Document]:
+    """The chunks of these ids that may be answered from, as LangChain Documents by id.
+
+    Left out: chunks of removed or replaced versions, and chunks of files that are gone from the folder although no
+    sync has seen it yet; so a deleted file stops answering at once, not when the watcher wakes.
+    """
+    rows = Chunk.objects.current().filter(id__in=ids).select_related("source", "version").defer("version__text")
+    found = {row.id: row for row in rows}
+    vanished = _vanished_paths({row.source.path for row in found.values()})
+    return {
+        chunk_id: Document(
+            page_content=row.text,
+            metadata={
+                "chunk_id": row.id,
+                "source_id": str(row.source_id),
+                "version_id": str(row.version_id),
+                "source": row.source.path,
+                "source_version": row.version.digest,
+                "title": row.version.title,
+                "format": row.version.format,
+                "page": row.page,
+                "heading": row.heading,
+                "start": row.start,
+                "end": row.end,
+                "kind": row.kind,
+                "embed_text": row.embed_text,
+                "answer_start": row.answer_start,
+            },
+        )
+        for chunk_id, row in found.items()
+        if row.source.path not in vanished
+    }
+
+
+def make_retriever(index: KnowledgeIndex, k: int) -> HybridRetriever:
+    """The product's retriever over the current chunks."""
+    from vectorstore.retriever import HybridRetriever
+
+    return HybridRetriever(
+        embedder=index.embedder, vectors=index.vectors, lexical=index.lexical, read_chunks=read_chunks, k=k
+    )
+
+
+def search(index: KnowledgeIndex, query: str, k: int, source_ids: tuple[str, ...] | None) -> list[dict[str, Any]]:
+    """The `k` best passages as search results: source, page, heading, text, score, chunk_id."""
+    passages = make_retriever(index, k).invoke(query, source_ids=source_ids)
+    return [
+        {
+            **{name: passage.metadata[name] for name in ("source", "page", "heading", "chunk_id")},
+            "text": passage.page_content,
+            "score": round(passage.metadata["score"], 4),
+        }
+        for passage in passages
+    ]
+
+
+def list_sources(state: str | None = None) -> QuerySet[Source]:
+    """Sources by path, each with its current version at hand."""
+    sources = Source.objects.select_related("current_version").defer("current_version__text")
+    return sources.filter(state=state) if state else sources
+
+
+def count_by_state() -> dict[str, int]:
+    """How many sources are in each state."""
+    rows = Source.objects.order_by().values_list("state").annotate(Count("pk"))
+    return {state: count for state, count in rows}  # noqa: C416 (a typed copy)
+
+
+def source_ids_under(prefix: str) -> list[str]:
+    """Ids of the sources whose path is `prefix` or lies in the folder `prefix`."""
+    folder = prefix.rstrip("/") + "/"
+    ids = Source.objects.exclude(current_version=None).values_list("pk", "path")
+    return [str(pk) for pk, path in ids if path == prefix or path.startswith(folder)]
+
+
+def latest_sync() -> SyncRun | None:
+    """The sync that runs or waits, otherwise the last one."""
+    under_way = SyncRun.objects.filter(state__in=[SyncState.RUNNING, SyncState.REQUESTED]).last()
+    return under_way or SyncRun.objects.first()
+
+
+def was_ever_complete() -> bool:
+    """Whether the folder was compared completely at least once in the life of this database."""
+    return SyncRun.objects.filter(state=SyncState.DONE).exists()
+
+
+def read_span(version_id: str, start: int, end: int) -> str | None:
+    """The source text of a version at [start, end); None when that version's text is not kept any more."""
+    piece = SourceVersion.objects.filter(pk=version_id).values_list(Substr("text", start + 1, end - start))
+    found = piece.first()
+    return found[0] if found else None
+
+
+def _vanished_paths(paths: set[str]) -> set[str]:
+    root = settings.ENV.knowledge_dir
+    vanished = {path for path in paths if not (root / path).exists()}
+    if vanished and not _is_the_synced_folder():
+        return set()  # the folder itself is gone or unmounted: that deletes nothing
+    return vanished
+
+
+def _is_the_synced_folder() -> bool:
+    last = SyncRun.objects.exclude(folder="").values_list("folder", flat=True).first()
+    try:
+        return last == folder_identity(settings.ENV.knowledge_dir)
+    except OSError:
+        return False

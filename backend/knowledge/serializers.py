@@ -1,0 +1,101 @@
+"""What the knowledge endpoints take and give."""
+
+from __future__ import annotations
+
+from rest_framework import serializers
+
+from backend.knowledge.models import Chunk, Source, SourceState, SyncRun, SyncState
+
+
+class SearchRequestSerializer(serializers.Serializer[None]):
+    q = serializers.CharField(max_length=8_000)
+    k = serializers.IntegerField(min_value=1, max_value=50, default=10)
+    source = serializers.CharField(  # type: ignore[assignment]
+        max_length=1024, required=False, help_text="Only below this path: a file, or a folder."
+    )
+
+
+class SearchResultSerializer(serializers.Serializer[None]):
+    source = serializers.CharField()  # type: ignore[assignment]
+    page = serializers.IntegerField(allow_null=True)
+    heading = serializers.ListField(child=serializers.CharField())
+    text = serializers.CharField()
+    score = serializers.FloatField(help_text="In [0, 1], comparable between questions.")
+    chunk_id = serializers.CharField()
+
+
+class SearchResponseSerializer(serializers.Serializer[None]):
+    count = serializers.IntegerField()
+    results = SearchResultSerializer(many=True)
+
+
+class SourceSerializer(serializers.ModelSerializer[Source]):
+    state = serializers.ChoiceField(choices=SourceState.choices)
+    error = serializers.CharField(allow_blank=True)
+    format = serializers.CharField(source="current_version.format", default=None, allow_null=True)
+    title = serializers.CharField(source="current_version.title", default=None, allow_null=True)
+    chunks = serializers.IntegerField(source="current_version.chunk_count", default=0)
+    pages = serializers.IntegerField(source="current_version.pages", default=None, allow_null=True)
+    version = serializers.CharField(
+        source="current_version.digest",
+        default=None,
+        allow_null=True,
+        help_text="sha256 of the content that answers now; null when nothing does.",
+    )
+    warnings = serializers.ListField(
+        source="current_version.warnings", child=serializers.CharField(), default=list, help_text="What was left out."
+    )
+
+    class Meta:
+        model = Source
+        fields = [
+            "id",
+            "path",
+            "state",
+            "error",
+            "format",
+            "title",
+            "chunks",
+            "pages",
+            "version",
+            "size",
+            "warnings",
+            "indexed_at",
+        ]
+        read_only_fields = fields
+
+
+class ChunkSerializer(serializers.ModelSerializer[Chunk]):
+    chunk_id = serializers.CharField(source="id")
+    heading = serializers.ListField(child=serializers.CharField())
+
+    class Meta:
+        model = Chunk
+        fields = ["chunk_id", "position", "page", "heading", "kind", "start", "end", "text"]
+        read_only_fields = fields
+
+
+class SyncRequestSerializer(serializers.Serializer[None]):
+    full = serializers.BooleanField(required=False, default=False, help_text="Hash every file.")
+
+
+class SyncRunSerializer(serializers.ModelSerializer[SyncRun]):
+    state = serializers.ChoiceField(choices=SyncState.choices)
+    progress = serializers.JSONField()
+    report = serializers.JSONField()
+
+    class Meta:
+        model = SyncRun
+        fields = [
+            "id",
+            "state",
+            "trigger",
+            "full",
+            "requested_at",
+            "started_at",
+            "finished_at",
+            "progress",
+            "report",
+            "error",
+        ]
+        read_only_fields = fields

@@ -1,0 +1,157 @@
+"""Start a sync, or ask the process that owns the index for one; follow it through its row."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from backend.knowledge.index import IndexBusy, get_index
+from backend.knowledge.models import SyncRun, SyncState
+from backend.knowledge.readiness import mark_compared
+from backend.knowledge.selectors import was_ever_complete
+from backend.knowledge.sync import FolderLooksUnmounted, Sync, SyncReport, current_recipe, make_plan
+from loaders.errors import FolderUnavailable
+from loaders.folder import scan
+from loaders.parser import Limits, Parser
+from vectorstore.embeddings import load_embeddings, tokenizer_path
+
+logger = logging.getLogger(__name__)
+
+KEPT_RUNS = 200  # rows of old syncs that are kept for the record
+Progress = Callable[[str, int, int, int], None]
+
+_one_at_a_time = threading.Lock()
+
+
+def sync(
+    trigger: str,
+    *,
+    full: bool = False,
+    on_progress: Progress | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> SyncRun:
+    """One exact sync of the watched folder in this process, which must be able to own the index (else IndexBusy).
+
+    Returns the finished row: `done` with its report, or `failed` with its error; only a bug raises.
+    """
+    get_index()
+    return carry_out(SyncRun.objects.create(trigger=trigger, full=full), on_progress, stopping)
+
+
+def carry_out(
+    run: SyncRun, on_progress: Progress | None = None, stopping: Callable[[], bool] = lambda: False
+) -> SyncRun:
+    """Do the sync of this row. Two at once in a process wait for each other."""
+    with _one_at_a_time:
+        run.state, run.started_at = SyncState.RUNNING, timezone.now()
+        run.save()
+        recorder = _Recorder(run, on_progress)
+        first_ever = not was_ever_complete()
+        try:
+            with Parser(tokenizer_path(), parse_limits()) as parser:
+                work = Sync(settings.ENV.knowledge_dir, get_index(), parser, run, recorder, stopping)
+                plan = work.compare()
+                mark_compared(not first_ever)
+                report = work.apply(plan)
+        except (FolderUnavailable, FolderLooksUnmounted) as error:
+            mark_compared()
+            return _finish(run, SyncState.FAILED, error=str(error))
+        except BaseException as error:
+            _finish(run, SyncState.FAILED, error=f"{type(error).__name__}: {error}")
+            raise
+        if stopping():
+            return _finish(run, SyncState.FAILED, report, "stopped before it was complete; the next start goes on")
+        mark_compared()
+        return _finish(run, SyncState.DONE, report)
+
+
+def request_sync(trigger: str, *, full: bool = False) -> SyncRun:
+    """Leave a request for the process that owns the index; an equal one that still waits is shared."""
+    waiting = SyncRun.objects.filter(state=SyncState.REQUESTED, full=full).first()
+    return waiting or SyncRun.objects.create(trigger=trigger, full=full)
+
+
+def sync_or_request(trigger: str, *, full: bool = False, on_progress: Progress | None = None) -> SyncRun:
+    """Sync here when this process can own the index; otherwise have the owner do it, and wait for the result."""
+    try:
+        get_index()
+    except IndexBusy:
+        run = request_sync(trigger, full=full)
+        while run.state in (SyncState.REQUESTED, SyncState.RUNNING):
+            time.sleep(0.2)
+            run.refresh_from_db()
+            if on_progress and run.progress:
+                on_progress(*(run.progress[key] for key in ("phase", "done", "total", "chunks")))
+        return run
+    return sync(trigger, full=full, on_progress=on_progress)
+
+
+def preview() -> dict[str, list[str]]:
+    """What a sync would do, without doing it: paths by what would happen to them. Nothing is read but hashes."""
+    folder = settings.ENV.knowledge_dir
+    embedder = load_embeddings(settings.ENV.embedding_model, settings.ENV.data_dir)
+    plan = make_plan(folder, scan(folder), current_recipe(embedder), full=False)
+    return {
+        "added": [entry.path for entry, _, source in plan.read if source is None or source.state == "removed"],
+        "changed": [entry.path for entry, _, source in plan.read if source is not None and source.state != "removed"],
+        "moved": [f"{source.path} -> {entry.path}" for source, entry in plan.moved],
+        "removed": [source.path for source in plan.gone],
+        "failed": [f"{problem.path}: {problem.reason}" for problem in plan.problems],
+        "waiting": list(plan.waiting),
+    }
+
+
+def close_interrupted_runs() -> None:
+    """Rows that a killed process left as running did not finish; called by the owner of the index at its start."""
+    SyncRun.objects.filter(state=SyncState.RUNNING).update(
+        state=SyncState.FAILED, error="the process ended before it was complete", finished_at=timezone.now()
+    )
+
+
+def parse_limits() -> Limits:
+    """The limits of one file, from the settings."""
+    env = settings.ENV
+    return Limits(
+        seconds=env.parse_seconds,
+        max_pages=env.max_pdf_pages,
+        max_chars=env.max_source_chars,
+        max_file_bytes=env.max_file_bytes,
+    )
+
+
+def _finish(run: SyncRun, state: SyncState, report: SyncReport | None = None, error: str = "") -> SyncRun:
+    run.state, run.error, run.finished_at = state, error, timezone.now()
+    run.report = report.as_dict() if report else {}
+    run.save()
+    old = SyncRun.objects.values_list("pk", flat=True)[KEPT_RUNS:]
+    SyncRun.objects.filter(pk__in=list(old)).delete()
+    if error:
+        logger.error("sync (%s): %s", run.trigger, error)
+    elif report and report.touched:
+        counts = {name: value for name, value in run.report.items() if name != "names" and value}
+        logger.info("sync (%s): %s", run.trigger, ", ".join(f"{name} {value}" for name, value in counts.items()))
+    return run
+
+
+class _Recorder:
+    """Writes progress into the row at most twice a second, so that any process can show it."""
+
+    def __init__(self, run: SyncRun, forward: Progress | None) -> None:
+        self.run = run
+        self.forward = forward
+        self.last: Any = None
+
+    def __call__(self, phase: str, done: int, total: int, chunks: int) -> None:
+        if self.forward:
+            self.forward(phase, done, total, chunks)
+        now = time.monotonic()
+        if self.last is None or now - self.last > 0.5:
+            self.last = now
+            self.run.progress = {"phase": phase, "done": done, "total": total, "chunks": chunks}
+            SyncRun.objects.filter(pk=self.run.pk).update(progress=self.run.progress)

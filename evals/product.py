@@ -1,0 +1,79 @@
+"""The product in this process, as a Client: the services that the HTTP views call, without the HTTP."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from evals.samples import Turn
+
+
+@contextmanager
+def booted() -> Iterator[ProductClient]:
+    """Set Django up by the environment, migrate, index the watched folder; RuntimeError when a file cannot be read."""
+    os.environ["DJANGO_SETTINGS_MODULE"] = "backend.settings"
+    import django
+
+    django.setup()
+    from django.core.management import call_command
+
+    from backend.accounts.models import User
+    from backend.knowledge import services
+    from backend.knowledge.index import close_index
+
+    call_command("migrate", interactive=False, verbosity=0)
+    try:
+        run = services.sync("eval")
+        if run.state != "done":
+            raise RuntimeError(f"The files could not be indexed: {run.error}")
+        if failed := run.report["names"]["failed"]:
+            raise RuntimeError("These files could not be read: " + "; ".join(": ".join(row) for row in failed))
+        yield ProductClient(User.objects.create_user("eval", "eval@example.org", None))
+    finally:
+        close_index()
+
+
+class ProductClient:
+    """See evals.runner.Client."""
+
+    def __init__(self, user: Any) -> None:
+        self.user = user
+
+    def ask(self, question: str, history: Sequence[Turn]) -> dict[str, Any]:
+        from backend.chat import services
+        from backend.chat.memory import ConversationHistory
+        from backend.chat.serializers import AnswerSerializer
+
+        conversation_id = None
+        if history:
+            conversation = services.start_conversation(self.user, history[0].content)
+            ConversationHistory(conversation).add_messages(_messages(history))
+            conversation_id = conversation.pk
+        answer = services.ask(self.user, question, conversation_id=conversation_id)
+        return dict(AnswerSerializer(answer).data)
+
+    def search(self, question: str, k: int, history: Sequence[Turn] = ()) -> list[dict[str, Any]]:
+        from backend.chat.services import chat_model
+        from backend.knowledge import selectors
+        from backend.knowledge.index import get_index
+        from chains.condense import condense
+
+        return selectors.search(get_index(), condense(question, _messages(history), chat_model().llm), k, None)
+
+    def source_text(self, source: str) -> str | None:
+        from backend.knowledge.models import SourceVersion
+
+        return (
+            SourceVersion.objects.filter(source__path=source)
+            .values_list("text", flat=True)
+            .order_by("-created_at")
+            .first()
+        )
+
+
+def _messages(history: Sequence[Turn]) -> list[Any]:
+    from langchain_core.messages import AIMessage, HumanMessage
+
+    return [HumanMessage(turn.content) if turn.role == "user" else AIMessage(turn.content) for turn in history]

@@ -1,0 +1,1 @@
+"""A file becomes Documents, Documents become Chunks. Knows nothing of Django."""

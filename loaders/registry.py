@@ -1,0 +1,183 @@
+"""Which loader reads a file: decided by its content, with its name as a hint where content alone cannot tell."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from langchain_core.documents import Document
+
+from loaders import faq
+from loaders.chunking import TokenStarts, chunk
+from loaders.errors import Damaged, LoadError, NoText, TooLarge, UnsupportedFormat
+from loaders.faq import FAQLoader
+from loaders.markdown import MarkdownLoader
+from loaders.model import LoadedSource
+from loaders.office import OfficeLoader
+from loaders.pdf import PDFLoader
+from loaders.text import TextLoader
+
+PARSER_VERSION = "1"  # raised when the same file would give another text or other chunks: it is then read again
+
+HEAD = 4096  # bytes that are looked at
+MARKDOWN = (".md", ".markdown", ".mdown", ".mkd")
+TABLES = (".csv", ".tsv")
+JSON = (".json", ".jsonl", ".ndjson")
+YAML = (".yaml", ".yml")
+HTML = (".html", ".htm", ".xhtml")
+
+# Formats known by their first bytes that are not read, and what their owner can do.
+FOREIGN = (
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file; save it as .docx or PDF"),
+    (b"{\\rtf", "a rich text file; save it as .docx or PDF"),
+    (b"\x89PNG\r\n", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"GIF8", "a picture"),
+    (b"II*\x00", "a picture"),
+    (b"MM\x00*", "a picture"),
+    (b"\x1f\x8b", "an archive; unpack it into the folder"),
+    (b"7z\xbc\xaf\x27\x1c", "an archive; unpack it into the folder"),
+    (b"Rar!", "an archive; unpack it into the folder"),
+    (b"\x7fELF", "a program"),
+    (b"MZ\x90", "a program"),
+    (b"SQLite format 3\x00", "a database"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one file may cost. seconds: to parse; memory_bytes: address space of the parsing process."""
+
+    seconds: float = 60.0
+    max_pages: int = 5_000
+    max_chars: int = 10_000_000
+    max_file_bytes: int = 200_000_000
+    memory_bytes: int = 1_500_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    documents: Sequence[Document]
+    format: str
+    title: str = ""
+    pages: int | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def read_source(path: Path, name: str, limits: Limits, token_starts: TokenStarts) -> LoadedSource:
+    """Parse and chunk the file at `path`; `name` is its path relative to the folder. LoadError says why not."""
+    size = path.stat().st_size
+    if size == 0:
+        raise NoText("the file is empty")
+    if size > limits.max_file_bytes:
+        raise TooLarge(f"{size:,} bytes; the limit is {limits.max_file_bytes:,} (MAX_FILE_BYTES)")
+    loaded = _loader_for(path, name)(path, limits)
+    title = loaded.title or title_from(name)
+    chunks = chunk(loaded.documents, title, token_starts)
+    if not chunks:
+        raise NoText("no text was found in it")
+    text = "".join(document.page_content for document in loaded.documents)
+    return LoadedSource(text, loaded.format, title, tuple(chunks), loaded.pages, loaded.warnings)
+
+
+def title_from(name: str) -> str:
+    """A title from a file name: "hr/Staff_handbook-2024.pdf" gives "Staff handbook 2024"."""
+    return " ".join(re.sub(r"[_\-.]+", " ", PurePosixPath(name).stem).split())
+
+
+def _loader_for(path: Path, name: str) -> Callable[[Path, Limits], _Loaded]:
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    suffix = PurePosixPath(name).suffix.lower()
+    if b"%PDF-" in head[:1024]:
+        return _load_pdf
+    if suffix == ".pdf":
+        raise Damaged("not a PDF, although its name says so")
+    if head.startswith(b"PK\x03\x04"):
+        return _load_office_zip(path, suffix)
+    for magic, what in FOREIGN:
+        if head.startswith(magic):
+            raise UnsupportedFormat(f"this is {what}")
+    if suffix == ".docx":
+        raise Damaged("not a Word document, although its name says so")
+    return _text_loader(head, suffix)
+
+
+def _text_loader(head: bytes, suffix: str) -> Callable[[Path, Limits], _Loaded]:
+    if suffix in MARKDOWN:
+        return _load_markdown
+    if suffix in TABLES:
+        return lambda path, limits: _load_faq(path, limits, "csv")
+    if suffix in JSON:
+        return lambda path, limits: _load_faq(path, limits, "json")
+    if suffix in YAML:
+        return lambda path, limits: _load_faq(path, limits, "yaml")
+    if suffix == ".eml":
+        return lambda path, limits: _load_office(path, limits, "email")
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if suffix in HTML or start.startswith((b"<!doctype html", b"<html")):
+        return lambda path, limits: _load_office(path, limits, "html")
+    return _load_text
+
+
+def _load_pdf(path: Path, limits: Limits) -> _Loaded:
+    loader = PDFLoader(path, limits.max_pages, limits.max_chars)
+    documents = loader.load()
+    warnings: tuple[str, ...] = ()
+    if loader.empty_pages:
+        numbers = ", ".join(map(str, loader.empty_pages[:20])) + (", ..." if len(loader.empty_pages) > 20 else "")
+        warnings = (f"no text on {len(loader.empty_pages)} of {len(documents)} pages: {numbers}",)
+    return _Loaded(documents, "pdf", loader.title, len(documents), warnings)
+
+
+def _load_markdown(path: Path, limits: Limits) -> _Loaded:
+    loader = MarkdownLoader(path, limits.max_chars)
+    documents = loader.load()
+    if faq.is_question_page(documents):
+        return _Loaded(faq.question_documents(documents), "faq", loader.title)
+    return _Loaded(documents, "markdown", loader.title)
+
+
+def _load_faq(path: Path, limits: Limits, kind: str) -> _Loaded:
+    loader = FAQLoader(path, kind, limits.max_chars)
+    documents = loader.load()
+    return _Loaded(documents, "faq" if loader.is_faq else kind, warnings=tuple(loader.warnings))
+
+
+def _load_text(path: Path, limits: Limits) -> _Loaded:
+    return _Loaded(TextLoader(path, limits.max_chars).load(), "text")
+
+
+def _load_office(path: Path, limits: Limits, kind: str) -> _Loaded:
+    if kind != "docx" and path.stat().st_size > 4 * limits.max_chars:
+        raise TooLarge(f"{path.stat().st_size:,} bytes; split the file, or raise the limit (MAX_SOURCE_CHARS)")
+    loader = OfficeLoader(path, kind, limits.max_chars)
+    return _Loaded(loader.load(), kind, loader.title)
+
+
+def _load_office_zip(path: Path, suffix: str) -> Callable[[Path, Limits], _Loaded]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise _broken_zip(suffix) from error
+    if "word/document.xml" not in names:
+        what = {"xl/workbook.xml": "a spreadsheet; save it as .csv", "ppt/presentation.xml": "slides; save them as PDF"}
+        kind = next((what[name] for name in what if name in names), "an archive; unpack it into the folder")
+        raise UnsupportedFormat(f"this is {kind}")
+
+    def load(path: Path, limits: Limits) -> _Loaded:
+        if unpacked > limits.max_file_bytes:
+            raise TooLarge(f"{unpacked:,} bytes when unpacked; the limit is {limits.max_file_bytes:,} (MAX_FILE_BYTES)")
+        return _load_office(path, limits, "docx")
+
+    return load
+
+
+def _broken_zip(suffix: str) -> LoadError:
+    what = "Word document" if suffix == ".docx" else "archive"
+    return Damaged(f"the {what} is damaged or not completely written")

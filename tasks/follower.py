@@ -1,0 +1,104 @@
+"""Follows the watched folder: the operating system's events wake a sync, a file that is still being written is waited
+for, requests of other processes are carried out. The comparison is the truth; a missed event only costs time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+
+from django.conf import settings
+from django.db import Error, close_old_connections, connection
+
+from backend.knowledge import services
+from backend.knowledge.models import SyncRun, SyncState
+from backend.knowledge.sync import SETTLE_SECONDS
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5  # how often requests in the database are looked for
+EVENT_PAUSE = 0.2  # seconds after an event before comparing: a burst of events is one comparison
+RETRY_SECONDS = 5.0  # before the folder is watched again after it vanished
+
+
+class FolderFollower:
+    """Two threads: one listens to the folder, one syncs. `stop()` returns when both have ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._listen, name="folder-events", daemon=True),
+            threading.Thread(target=self._work, name="folder-sync", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Compare the folder at once, then follow it."""
+        self._wake.set()
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """Compare soon."""
+        self._wake.set()
+
+    def stop(self, timeout: float = 4.0) -> None:
+        """End both threads; a sync under way stops after the file it reads. `timeout` is in seconds."""
+        self._stop.set()
+        self._wake.set()
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    @property
+    def is_alive(self) -> bool:
+        return all(thread.is_alive() for thread in self._threads)
+
+    def _listen(self) -> None:
+        from watchfiles import watch
+
+        while not self._stop.is_set():
+            try:
+                for _ in watch(
+                    self.folder, stop_event=self._stop, debounce=200, step=50, rust_timeout=1000, yield_on_timeout=False
+                ):
+                    self._wake.set()
+            except (OSError, RuntimeError) as error:
+                logger.warning("the folder cannot be watched (%s); it is compared by the clock", error)
+            self._stop.wait(RETRY_SECONDS)
+
+    def _work(self) -> None:
+        services.close_interrupted_runs()
+        trigger = "start"
+        due: float | None = None  # when files that were still being written are looked at again
+        while not self._stop.is_set():
+            woken = self._wake.wait(POLL_SECONDS)
+            try:
+                request = SyncRun.objects.filter(state=SyncState.REQUESTED).last()
+                if request:
+                    run = services.carry_out(request, stopping=self._stop.is_set)
+                elif woken or (due is not None and time.monotonic() >= due):
+                    self._wake.clear()
+                    if trigger != "start":
+                        self._stop.wait(EVENT_PAUSE)
+                    run = services.sync(trigger, stopping=self._stop.is_set)
+                    trigger = "watcher"
+                else:
+                    continue
+                due = time.monotonic() + SETTLE_SECONDS / 3 if run.report.get("waiting") else None
+            except Error as error:
+                logger.error("sync: the database does not answer: %s", error)
+                self._stop.wait(RETRY_SECONDS)
+                self._wake.set()
+            except Exception:
+                logger.exception("sync failed; it is tried again at the next change or by the clock")
+            finally:
+                close_old_connections()
+        connection.close()
+
+
+def make_follower() -> FolderFollower:
+    """The follower of the configured folder."""
+    return FolderFollower(settings.ENV.knowledge_dir)

@@ -1,0 +1,1 @@
+"""One small file per job; tasks/scheduler.py says when each runs."""

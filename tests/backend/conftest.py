@@ -1,0 +1,56 @@
+"""A client, users, and a sync of the test's own folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from rest_framework.test import APIClient
+
+from backend.accounts.models import User
+from backend.knowledge import services
+from backend.knowledge.index import KnowledgeIndex
+from backend.knowledge.models import SyncRun, SyncState
+
+PASSWORD = "correct-horse-battery"
+Sync = Callable[..., SyncRun]
+
+
+@pytest.fixture
+def sync(index: KnowledgeIndex) -> Sync:
+    """Sync the folder; a failed sync fails the test."""
+
+    def run(*, full: bool = False) -> SyncRun:
+        done = services.sync("test", full=full)
+        assert done.state == SyncState.DONE, done.error
+        return done
+
+    return run
+
+
+@pytest.fixture
+def make_user(db: None) -> Callable[[str], User]:
+    return lambda name: User.objects.create_user(name, f"{name}@example.org", PASSWORD)
+
+
+@pytest.fixture
+def user(make_user: Callable[[str], User]) -> User:
+    return make_user("ada")
+
+
+@pytest.fixture
+def client_of() -> Callable[[User], APIClient]:
+    """A client signed in as a user, as a browser would be: through POST /login."""
+
+    def sign_in(user: User) -> APIClient:
+        client = APIClient()
+        tokens = client.post("/login", {"username": user.username, "password": PASSWORD}).json()
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {tokens['access']}")
+        return client
+
+    return sign_in
+
+
+@pytest.fixture
+def client(user: User, client_of: Callable[[User], APIClient]) -> APIClient:
+    return client_of(user)

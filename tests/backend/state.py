@@ -1,0 +1,23 @@
+"""What the three stores hold, in a form that two instances can be compared by: no ids, no times."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from backend.knowledge.index import KnowledgeIndex
+from backend.knowledge.models import Chunk, Source
+
+State = tuple[Counter[tuple[str, str, int]], dict[str, str]]
+
+
+def state(index: KnowledgeIndex) -> State:
+    """(source, text, start) of each current chunk, each source's state; checks that both indexes hold just those."""
+    rows = list(Chunk.objects.select_related("source"))
+    current = set(Chunk.objects.current().values_list("id", flat=True))
+    ids = {row.id for row in rows}
+    assert ids == current, "rows of old versions are left"
+    assert index.vectors.ids() == ids, "the vector index holds other ids than the database"
+    assert index.lexical.ids() == ids, "the word index holds other ids than the database"
+    assert not Source.objects.filter(dirty=True).exists()
+    chunks = Counter((row.source.path, row.text, row.start) for row in rows)
+    return chunks, dict(Source.objects.exclude(state="removed").values_list("path", "state"))

@@ -1,0 +1,133 @@
+"""A local server that speaks OpenAI's chat protocol over real HTTP and says what a test tells it to.
+
+`server.reply` is a function of the request's messages; `server.fail_with` makes it misbehave: an HTTP status, "hang up"
+(the connection ends in the middle of the stream) or "nonsense" (200 with a body that is not JSON).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Messages = list[dict[str, Any]]
+
+
+class ModelServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.reply: Callable[[Messages], str] = lambda _: "Nothing."
+        self.fail_with: int | str | None = None
+        self.seconds_per_token = 0.0
+        self.requests: list[dict[str, Any]] = []
+        self.tokens_sent = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is part of some tests."""
+
+
+@contextmanager
+def running_model_server() -> Iterator[ModelServer]:
+    server = ModelServer()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: ModelServer
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.requests.append(request)
+        failure = self.server.fail_with
+        if isinstance(failure, int):
+            self._json(failure, {"error": {"message": "as the test wants", "type": "test"}}, {"Retry-After": "0"})
+        elif failure == "nonsense":
+            self._send(200, b"<html>not the answer</html>", "text/html")
+        elif request.get("stream"):
+            self._stream(request, self.server.reply(request["messages"]))
+        else:
+            self._json(200, _completion(request, self.server.reply(request["messages"])))
+
+    def _stream(self, request: dict[str, Any], text: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        words = [word if i == 0 else f" {word}" for i, word in enumerate(text.split(" "))]
+        for i, word in enumerate(words):
+            self._event(_delta(request, {"role": "assistant", "content": word}))
+            self.server.tokens_sent += 1
+            time.sleep(self.server.seconds_per_token)
+            if self.server.fail_with == "hang up" and i == len(words) // 2:
+                self.wfile.write(b'data: {"choices": [{"del')
+                self.wfile.flush()
+                self.connection.close()
+                return
+        self._event(_delta(request, {}, "stop"))
+        if (request.get("stream_options") or {}).get("include_usage"):
+            self._event({**_delta(request, {}), "choices": [], "usage": _usage(request, text)})
+        self.wfile.write(b"data: [DONE]\n\n")
+        self.close_connection = True
+
+    def _event(self, data: dict[str, Any]) -> None:
+        self.wfile.write(f"data: {json.dumps(data)}\n\n".encode())
+        self.wfile.flush()
+
+    def _json(self, status: int, data: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        self._send(status, json.dumps(data).encode(), "application/json", headers)
+
+    def _send(self, status: int, data: bytes, content_type: str, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(data)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the name is http.server's)
+        """Tests look at `server.requests` instead."""
+
+
+def _delta(request: dict[str, Any], delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+    return {
+        "id": "chatcmpl-test",
+        "object": "chat.completion.chunk",
+        "created": 0,
+        "model": request["model"],
+        "choices": [{"index": 0, "delta": delta, "finish_reason": reason}],
+    }
+
+
+def _completion(request: dict[str, Any], text: str) -> dict[str, Any]:
+    return {
+        "id": "chatcmpl-test",
+        "object": "chat.completion",
+        "created": 0,
+        "model": request["model"],
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+        "usage": _usage(request, text),
+    }
+
+
+def _usage(request: dict[str, Any], text: str) -> dict[str, int]:
+    asked = sum(len(str(message["content"]).split()) for message in request["messages"])
+    said = len(text.split())
+    return {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}

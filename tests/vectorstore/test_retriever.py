@@ -1,0 +1,101 @@
+"""The hybrid retriever: both indexes heard, stale ids never answered, the same answer twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+
+from vectorstore.embeddings import Embedder
+from vectorstore.lexical import LexicalEntry, LexicalIndex
+from vectorstore.retriever import HybridRetriever, fuse
+from vectorstore.store import VectorStore
+
+TEXTS = {
+    "leave": "Parental leave is 16 weeks, paid in full.",
+    "office": "The office in Oslo opens at 8.",
+    "error": "ERR_4711 means that the disk is full.",
+    "food": "Lunch is free on Fridays.",
+}
+
+
+class Shelf:
+    """The texts that may be answered from."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self.texts = dict(texts)
+
+    def read(self, ids: Sequence[str]) -> Mapping[str, Document]:
+        return {
+            chunk_id: Document(
+                page_content=self.texts[chunk_id], metadata={"source": f"{chunk_id}.md", "start": 0, "kind": "text"}
+            )
+            for chunk_id in ids
+            if chunk_id in self.texts
+        }
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf(TEXTS)
+
+
+@pytest.fixture
+def retriever(tmp_path: Path, embedder: Embedder, shelf: Shelf) -> Iterator[HybridRetriever]:
+    vectors = VectorStore.open(tmp_path / "chroma", None, "test", 384)
+    lexical = LexicalIndex.open(tmp_path / "lexical")
+    vectors.upsert(list(TEXTS), embedder.embed_array(list(TEXTS.values())), [f"of {name}" for name in TEXTS])
+    lexical.add([LexicalEntry(name, f"of {name}", "", text) for name, text in TEXTS.items()])
+    lexical.commit()
+    yield HybridRetriever(embedder=embedder, vectors=vectors, lexical=lexical, read_chunks=shelf.read, k=2)
+    lexical.close()
+    vectors.close()
+
+
+def sources(retriever: HybridRetriever, question: str, **options: Any) -> list[str]:
+    return [document.metadata["source"] for document in retriever.invoke(question, **options)]
+
+
+def test_meaning_and_words_both_find(retriever: HybridRetriever) -> None:
+    assert isinstance(retriever, BaseRetriever)
+    assert sources(retriever, "How many days may new fathers stay at home?")[0] == "leave.md"
+    assert sources(retriever, "err_4711")[0] == "error.md"
+
+
+def test_scores_are_shares_and_descend(retriever: HybridRetriever) -> None:
+    found = retriever.invoke("When does the Oslo office open?")
+    scores = [document.metadata["score"] for document in found]
+    assert scores == sorted(scores, reverse=True)
+    assert 0 < scores[0] <= 1
+    best = found[0].metadata
+    assert best["score"] == pytest.approx(fuse(best["similarity"], best["lexical"]))
+
+
+def test_what_may_not_be_answered_from_is_made_up_for_by_looking_deeper(
+    retriever: HybridRetriever, shelf: Shelf
+) -> None:
+    del shelf.texts["office"]
+    found = sources(retriever.model_copy(update={"depth": 1, "k": 3}), "When does the Oslo office open?")
+    assert "office.md" not in found
+    assert len(found) == 3
+
+
+def test_only_the_given_sources_are_searched(retriever: HybridRetriever) -> None:
+    assert sources(retriever, "When does the office open?", source_ids=["of food"]) == ["food.md"]
+    assert sources(retriever, "When does the office open?", source_ids=[]) == []
+
+
+def test_equal_texts_are_returned_once(retriever: HybridRetriever, shelf: Shelf) -> None:
+    shelf.texts["food"] = shelf.texts["office"]
+    assert sources(retriever.model_copy(update={"k": 4}), "Oslo office").count("food.md") <= 1
+    texts = [document.page_content for document in retriever.model_copy(update={"k": 4}).invoke("Oslo office")]
+    assert len(texts) == len(set(texts)) == 3
+
+
+@pytest.mark.parametrize("question", ["", "  ", "?", "the of and", "\x00", "漢" * 5000])
+def test_a_question_without_content_finds_little_and_breaks_nothing(retriever: HybridRetriever, question: str) -> None:
+    assert len(retriever.invoke(question)) <= 2

@@ -1,0 +1,115 @@
+"""Dense and lexical retrieval, fused into one score that means the same for every question.
+
+score = dense * cosine + (1 - dense) * lexical, where `lexical` is BM25 divided by what a chunk could reach at the most
+for this question (every word, as often as one likes): a share in [0, 1], as the cosine is for texts that have anything
+in common. Ranks are not used: they would make the best of nothing look like the best of a good find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from pydantic import ConfigDict
+
+from vectorstore.embeddings import Embedder
+from vectorstore.lexical import LexicalIndex
+from vectorstore.store import VectorStore
+
+# Weight of the cosine, by kind of passage, tuned on the development sets (docs/adr/0005). Names, numbers and rare words
+# decide among paragraphs; people who ask a FAQ use other words than it does.
+DENSE = 0.6
+DENSE_FAQ = 0.8
+BM25_SATURATION = 2.2  # k1 + 1 of BM25 with k1 = 1.2, tantivy's: the most that one word's frequency can multiply
+DEPTH = 60  # candidates from each index
+
+
+class HybridRetriever(BaseRetriever):
+    """The `k` best current passages for a question, best first; deterministic, ties by source path and place.
+
+    `read_chunks` maps chunk ids to Documents and leaves out those that may not be answered from; what it leaves out is
+    made up for by looking deeper. Each returned Document carries in its metadata `score` in [0, 1], `similarity` (the
+    cosine with the question) and `lexical` in [0, 1]. Equal texts of several files are returned once.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    embedder: Embedder
+    vectors: VectorStore
+    lexical: LexicalIndex
+    read_chunks: Callable[[Sequence[str]], Mapping[str, Document]]
+    k: int = 8
+    depth: int = DEPTH
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun | None = None,
+        source_ids: Sequence[str] | None = None,
+    ) -> list[Document]:
+        if not query.strip() or (source_ids is not None and not source_ids):
+            return []
+        vector = self.embedder.embed_array([query])[0]
+        depth = max(self.depth, self.k)
+        while True:
+            scored, exhausted = self._candidates(query, vector, depth, source_ids)
+            found = _rank(scored, self.read_chunks(list(scored)))
+            if len(found) >= self.k or exhausted:
+                return found[: self.k]
+            depth *= 4
+
+    def _candidates(
+        self, query: str, vector: np.ndarray, depth: int, source_ids: Sequence[str] | None
+    ) -> tuple[dict[str, tuple[float, float]], bool]:
+        """(cosine, lexical share) by chunk id, and whether there is nothing beyond these."""
+        dense = self.vectors.query(vector, depth, source_ids)
+        words = self.lexical.query(query, depth, source_ids)
+        similarity = {hit.id: hit.score for hit in dense}
+        similarity |= self._cosines(vector, [hit.id for hit in words if hit.id not in similarity])
+        most = BM25_SATURATION * sum(self.lexical.idf(self.lexical.terms(query)))
+        share = {hit.id: min(1.0, hit.score / most) for hit in words} if most > 0 else {}
+        scored = {chunk_id: (cosine, share.get(chunk_id, 0.0)) for chunk_id, cosine in similarity.items()}
+        return scored, len(dense) < depth and len(words) < depth
+
+    def _cosines(self, vector: np.ndarray, ids: Sequence[str]) -> dict[str, float]:
+        stored = self.vectors.vectors(ids) if ids else {}
+        return {chunk_id: float(stored[chunk_id] @ vector) if chunk_id in stored else 0.0 for chunk_id in ids}
+
+
+def fuse(cosine: float, lexical: float, kind: str = "text") -> float:
+    """The score of a passage of that kind, in [0, 1]."""
+    dense = DENSE_FAQ if kind == "faq" else DENSE
+    return dense * min(1.0, max(0.0, cosine)) + (1 - dense) * lexical
+
+
+def _rank(scored: Mapping[str, tuple[float, float]], documents: Mapping[str, Document]) -> list[Document]:
+    scores = {chunk_id: fuse(*scored[chunk_id], document.metadata["kind"]) for chunk_id, document in documents.items()}
+    ranked = sorted(
+        ((scores[chunk_id], chunk_id, document) for chunk_id, document in documents.items()),
+        key=lambda found: (-found[0], found[2].metadata["source"], found[2].metadata["start"], found[1]),
+    )
+    return [
+        Document(
+            page_content=document.page_content,
+            metadata=_with_scores(document.metadata, score, *scored[chunk_id]),
+        )
+        for score, chunk_id, document in _without_repeats(ranked)
+    ]
+
+
+def _with_scores(place: dict[str, Any], score: float, cosine: float, lexical: float) -> dict[str, Any]:
+    return {**place, "score": score, "similarity": cosine, "lexical": lexical}
+
+
+def _without_repeats(ranked: Iterable[tuple[float, str, Document]]) -> Iterable[tuple[float, str, Document]]:
+    seen: set[str] = set()
+    for found in ranked:
+        text = " ".join(found[2].page_content.split())
+        if text not in seen:
+            seen.add(text)
+            yield found

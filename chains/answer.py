@@ -243,9 +243,15 @@ def _within_budget(passages: Sequence[Document]) -> list[Document]:
 
 
 def _pieces(llm: BaseChatModel, messages: list[BaseMessage], draft: Draft) -> Iterator[str]:
-    """The model's text as it comes; its token counts go into the draft. Every failure is ModelUnavailable."""
+    """The model's text as it comes; its token counts go into the draft. Every failure is ModelUnavailable.
+
+    A connection that ends early looks like the end of the answer to OpenAI's client: without the `finish_reason` that
+    the protocol promises, the answer is not taken for a whole one.
+    """
+    finished = not hasattr(llm, "root_client")  # langchain-openai's; other providers' clients notice it themselves
     try:
         for chunk in llm.stream(messages):
+            finished = finished or "finish_reason" in chunk.response_metadata
             if chunk.text:
                 yield chunk.text
             if usage := getattr(chunk, "usage_metadata", None):
@@ -253,6 +259,8 @@ def _pieces(llm: BaseChatModel, messages: list[BaseMessage], draft: Draft) -> It
                     draft.usage[name] += usage.get(name, 0)
     except Exception as error:
         raise _as_unavailable(error) from error
+    if not finished:
+        raise ModelUnavailable("The chat model's connection ended before its answer did.")
 
 
 def _unless_declined(pieces: Iterator[str], draft: Draft) -> Iterator[str]:

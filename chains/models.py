@@ -42,9 +42,10 @@ def load_chat_model(name: str, timeout: float) -> BaseChatModel | None:
 def reachability_problem(model: BaseChatModel) -> str | None:
     """Why the model's server cannot be reached, for servers whose address is known; None when nothing is wrong."""
     global _last_test
-    url = getattr(model, "openai_api_base", None)
-    if not url:
+    client = getattr(model, "root_client", None)  # langchain-openai's; it knows OPENAI_BASE_URL and its default
+    if client is None:
         return None
+    url = str(client.base_url)
     at, tested, problem = _last_test
     if tested != url or time.monotonic() - at > REACHABLE_FOR:
         problem = _connection_problem(url)

@@ -6,11 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.hashers import Argon2PasswordHasher
 from pytest_django.fixtures import Settings
 
 from backend.knowledge.index import KnowledgeIndex, close_index, get_index
 from tests.model_server import ModelServer, running_model_server
 from vectorstore.embeddings import Embedder, load_embeddings
+
+
+class QuickArgon2(Argon2PasswordHasher):
+    """The product's hash with the least work that argon2 allows: most tests sign somebody in."""
+
+    time_cost = 1
+    memory_cost = 8
+    parallelism = 1
+
+
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings: Settings) -> None:
+    settings.PASSWORD_HASHERS = ["tests.conftest.QuickArgon2"]
 
 
 @pytest.fixture(scope="session")

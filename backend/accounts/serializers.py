@@ -5,6 +5,10 @@ from typing import Any
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
 from rest_framework import serializers
+from rest_framework_simplejwt.exceptions import InvalidToken
+from rest_framework_simplejwt.serializers import TokenRefreshSerializer
+from rest_framework_simplejwt.settings import api_settings
+from rest_framework_simplejwt.utils import get_md5_hash_password
 
 from backend.accounts.models import USERNAME_RULES, User
 from backend.accounts.selectors import is_taken
@@ -59,3 +63,16 @@ class TokensSerializer(serializers.Serializer[None]):
     access = serializers.CharField(help_text="Bearer token of the other endpoints; lives 15 minutes.")
     refresh = serializers.CharField(help_text="For POST /token/refresh; lives 7 days and works once.")
     user = UserSerializer()
+
+
+class RefreshSerializer(TokenRefreshSerializer):  # type: ignore[misc]  # simplejwt has no types
+    """simplejwt's, which does not look at what happened to the user since the token was made."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
+        token = self.token_class(attrs["refresh"])
+        user = User.objects.filter(pk=token.payload.get(api_settings.USER_ID_CLAIM)).first()
+        made_with = token.payload.get(api_settings.REVOKE_TOKEN_CLAIM)
+        if user is None or made_with != get_md5_hash_password(user.password):
+            raise InvalidToken("This token is not valid any more. Sign in again.")
+        renewed: dict[str, str] = super().validate(attrs)
+        return renewed

@@ -10,7 +10,13 @@ from rest_framework.views import APIView
 from rest_framework_simplejwt.views import TokenRefreshView
 
 from backend.accounts import services
-from backend.accounts.serializers import LoginSerializer, SignupSerializer, TokensSerializer, UserSerializer
+from backend.accounts.serializers import (
+    LoginSerializer,
+    RefreshSerializer,
+    SignupSerializer,
+    TokensSerializer,
+    UserSerializer,
+)
 from backend.api.schema import errors
 
 
@@ -49,6 +55,8 @@ class Login(APIView):
 
 
 class Refresh(TokenRefreshView):
+    serializer_class = RefreshSerializer
+
     @extend_schema(tags=["accounts"], responses={**errors(400, 401)})
     def post(self, request: Request, *args: object, **kwargs: object) -> Response:
         """Exchange a refresh token for a new pair; the old one is dead."""

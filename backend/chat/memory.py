@@ -1,6 +1,7 @@
 """Chat memory: a LangChain chat history over the Message rows of one conversation."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
@@ -11,7 +12,11 @@ REMEMBERED = 12  # messages that the chain is given; older ones stay in the hist
 
 
 class ConversationHistory(BaseChatMessageHistory):
-    """The last turns of a conversation, oldest first. `before` leaves out that message and what came after it."""
+    """The last turns of a conversation, oldest first. `before` leaves out that message and what came after it.
+
+    A question that was never answered (its model was down) is kept in the database and left out here: turns alternate,
+    and asking it again is not a follow-up to itself.
+    """
 
     def __init__(self, conversation: Conversation, before: Message | None = None) -> None:
         self.conversation = conversation
@@ -22,8 +27,13 @@ class ConversationHistory(BaseChatMessageHistory):
         rows = Message.objects.filter(conversation=self.conversation)
         if self.before is not None:
             rows = rows.filter(id__lt=self.before.id)
-        latest = rows.order_by("-id").values_list("role", "content")[:REMEMBERED]
-        return [HumanMessage(text) if role == Role.USER else AIMessage(text) for role, text in reversed(latest)]
+        latest = list(reversed(rows.order_by("-id").values_list("role", "content")[:REMEMBERED]))
+        answered = (
+            (role, text)
+            for (role, text), (next_role, _) in pairwise([*latest, (Role.USER, "")])
+            if role != Role.USER or next_role != Role.USER
+        )
+        return [HumanMessage(text) if role == Role.USER else AIMessage(text) for role, text in answered]
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         Message.objects.bulk_create(

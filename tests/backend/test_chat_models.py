@@ -141,8 +141,10 @@ def test_a_model_that_fails_loses_nothing_and_can_be_asked_again(
     assert kept.content == QUESTION
 
     model.fail_with = None
+    model.requests.clear()
     again = ask(client, QUESTION, conversation_id=str(kept.conversation_id))
     assert again["outcome"] == "grounded"
+    assert [message["role"] for message in model.requests[0]["messages"]] == ["system", "user"], "no turn without answer"
 
 
 def test_a_model_that_is_not_there_is_named_by_readyz(

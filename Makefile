@@ -17,7 +17,7 @@ run: $(VENV)/.run ## install, migrate, index the watched folder, serve on http:/
 	@exec $(BIN)/python manage.py serve
 
 test: setup ## the whole test suite; the last line is pytest's own
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4
 
 check: setup ## lint, format, types, import contracts, missing migrations
 	$(BIN)/ruff check .

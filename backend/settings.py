@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import dj_database_url
 
-from backend.environment import BASE_DIR, read_environment
+from backend.environment import read_environment
 
 ENV = read_environment()
 
@@ -160,4 +160,3 @@ LOGGING = {
         "django.request": {"level": "CRITICAL"},  # a 5xx that nobody expected is logged by backend.api.errors
     },
 }
-__all__ = ["BASE_DIR", "ENV"]

@@ -65,14 +65,13 @@ class TokensSerializer(serializers.Serializer[None]):
     user = UserSerializer()
 
 
-class RefreshSerializer(TokenRefreshSerializer):  # type: ignore[misc]  # simplejwt has no types
+class RefreshSerializer(TokenRefreshSerializer):
     """simplejwt's, which does not look at what happened to the user since the token was made."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         token = self.token_class(attrs["refresh"])
-        user = User.objects.filter(pk=token.payload.get(api_settings.USER_ID_CLAIM)).first()
+        user = User.objects.filter(pk=token.payload.get(api_settings.USER_ID_CLAIM, 0)).first()
         made_with = token.payload.get(api_settings.REVOKE_TOKEN_CLAIM)
         if user is None or made_with != get_md5_hash_password(user.password):
             raise InvalidToken("This token is not valid any more. Sign in again.")
-        renewed: dict[str, str] = super().validate(attrs)
-        return renewed
+        return super().validate(attrs)

@@ -15,7 +15,7 @@ from backend.knowledge.index import IndexBusy, get_index
 from backend.knowledge.models import SyncRun, SyncState
 from backend.knowledge.readiness import mark_compared
 from backend.knowledge.selectors import was_ever_complete
-from backend.knowledge.sync import FolderLooksUnmounted, Sync, SyncReport, current_recipe, make_plan
+from backend.knowledge.sync import FolderLooksUnmounted, Sync, SyncReport, current_recipe, is_new, make_plan
 from loaders.errors import FolderUnavailable
 from loaders.folder import scan
 from loaders.parser import Limits, Parser
@@ -98,8 +98,8 @@ def preview() -> dict[str, list[str]]:
     embedder = load_embeddings(settings.ENV.embedding_model, settings.ENV.data_dir)
     plan = make_plan(folder, scan(folder), current_recipe(embedder), full=False)
     return {
-        "added": [entry.path for entry, _, source in plan.read if source is None or source.state == "removed"],
-        "changed": [entry.path for entry, _, source in plan.read if source is not None and source.state != "removed"],
+        "added": [entry.path for entry, _, source in plan.read if is_new(source)],
+        "changed": [entry.path for entry, _, source in plan.read if not is_new(source)],
         "moved": [f"{source.path} -> {entry.path}" for source, entry in plan.moved],
         "removed": [source.path for source in plan.gone],
         "failed": [f"{problem.path}: {problem.reason}" for problem in plan.problems],

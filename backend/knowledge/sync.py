@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 BATCH_CHUNKS = 512  # chunks embedded and written together: enough to sort by length, small enough to lose little
 SETTLE_SECONDS = 1.5  # a file is taken when it has been still this long
 SIGNED = 2**63 - 1  # what a database's big integer holds of an inode
+STILL_WRITTEN = "it is still being written; it is read when it has been still for a moment"
 PATH_LIMIT = 1024  # characters of a relative path that the catalogue can hold
 
 
@@ -88,7 +89,7 @@ class Plan:
     moved: list[tuple[Source, FileEntry]]
     gone: list[Source]
     problems: list[Problem]
-    waiting: list[str]
+    waiting: dict[str, Source | None]  # still being written, each with its row if it has one
     unchanged: int
 
 
@@ -167,15 +168,23 @@ class Sync:
             for entry, _, source in plan.touch:
                 _save_stat(source, entry)
             report.failed += [self._record_problem(problem) for problem in plan.problems]
+            for path, known in plan.waiting.items():
+                if is_new(known):
+                    self._show_as_waiting(path, known)
             sources: dict[str, Source] = {}
             for entry, _, known in plan.read:
-                is_new = known is None or known.state == SourceState.REMOVED
-                (report.added if is_new else report.changed).append(entry.path)
+                (report.added if is_new(known) else report.changed).append(entry.path)
                 source = known or Source(path=entry.path)
                 source.state, source.dirty, source.error = SourceState.PENDING, True, ""
                 source.save()
                 sources[entry.path] = source
         return sources
+
+    def _show_as_waiting(self, path: str, known: Source | None) -> None:
+        source = known or Source(path=path)
+        if (source.state, source.error) != (SourceState.PENDING, STILL_WRITTEN):
+            source.state, source.error = SourceState.PENDING, STILL_WRITTEN
+            source.save()
 
     def _record_problem(self, problem: Problem) -> tuple[str, str]:
         source = Source.objects.filter(path=problem.path).first() or Source(path=problem.path)
@@ -212,15 +221,16 @@ class Sync:
             if _is_still(path, entry):
                 self._fail(source, entry, digest, str(error))
             else:
-                self._wait(entry)
+                self._wait(entry, source)
             return None
         if not _is_still(path, entry):
-            self._wait(entry)
+            self._wait(entry, source)
             return None
         return Read(source, entry, digest, loaded, make_rows(source, loaded))
 
-    def _wait(self, entry: FileEntry) -> None:
+    def _wait(self, entry: FileEntry, source: Source) -> None:
         """It changed while it was read: leave it pending, the next sync takes it."""
+        Source.objects.filter(pk=source.pk).update(error=STILL_WRITTEN)
         self.report.waiting.append(entry.path)
         for names in (self.report.added, self.report.changed):
             if entry.path in names:
@@ -331,7 +341,7 @@ def make_plan(folder: Path, found: Scan, recipe: str, *, full: bool) -> Plan:
     read: list[tuple[FileEntry, str, Source | None]] = []
     touch: list[tuple[FileEntry, str, Source]] = []
     problems = [problem for problem in found.problems if _is_news(known.get(problem.path), problem)]
-    waiting: list[str] = []
+    waiting: dict[str, Source | None] = {}
     unchanged = len(found.problems) - len(problems)
     present = {problem.path for problem in found.problems}
     for entry in found.files:
@@ -348,12 +358,12 @@ def make_plan(folder: Path, found: Scan, recipe: str, *, full: bool) -> Plan:
         elif not 0 <= len(entry.path) <= PATH_LIMIT:
             problems.append(Problem(entry.path[:PATH_LIMIT], f"the path is over {PATH_LIMIT} characters"))
         elif 0 <= now_ns - entry.mtime_ns < SETTLE_SECONDS * 1e9:
-            waiting.append(entry.path)
+            waiting[entry.path] = source
         else:
             try:
                 digest = hash_file(folder, entry)
             except ChangedWhileReading:
-                waiting.append(entry.path)
+                waiting[entry.path] = source
             except OSError as error:
                 problems.append(Problem(entry.path, error.strerror or "it cannot be read", keep_previous=True))
             else:
@@ -468,12 +478,19 @@ def _match_moves(
     left = []
     for entry, digest, known in read:
         candidates = by_content.get((digest, PurePosixPath(entry.path).name))
-        if candidates and (known is None or known.state == SourceState.REMOVED):
+        if candidates and is_new(known):
             moved.append((candidates.pop(0), entry))
         else:
             left.append((entry, digest, known))
     moved_ids = {source.pk for source, _ in moved}
     return moved, [source for source in gone if source.pk not in moved_ids], left
+
+
+def is_new(source: Source | None) -> bool:
+    """Whether nothing at this path was ever read since it appeared."""
+    return (
+        source is None or source.state == SourceState.REMOVED or (not source.digest and not source.current_version_id)
+    )
 
 
 def _is_news(source: Source | None, problem: Problem) -> bool:

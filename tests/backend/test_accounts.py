@@ -157,7 +157,7 @@ def test_a_token_of_another_issuer_or_for_another_audience_is_refused(user: User
 
     forged = jwt.encode(dict(token.payload), settings.SECRET_KEY, "HS256")
     assert signed_in(forged) == 401
-    unsigned = jwt.encode(dict(AccessToken.for_user(user).payload), None, "none")  # type: ignore[arg-type]
+    unsigned = jwt.encode(dict(AccessToken.for_user(user).payload), None, "none")
     assert signed_in(unsigned) == 401
 
 

@@ -18,7 +18,16 @@ from backend.knowledge.models import SourceVersion
 from tests.backend.conftest import Sync
 from tests.folder import write, write_pdf
 
-LEAVE = "# Handbook\n\n## Leave\n\nParental leave is 16 weeks, paid in full.\n\n## Office\n\nThe office in Oslo opens at 8.\n"
+LEAVE = """# Handbook
+
+## Leave
+
+Parental leave is 16 weeks, paid in full.
+
+## Office
+
+The office in Oslo opens at 8.
+"""
 QUESTION = "How many weeks of parental leave do I get?"
 
 
@@ -235,8 +244,9 @@ def test_a_declined_question_streams_too(client: APIClient, knowledge: Path) -> 
     assert "".join(data["text"] for name, data in got if name == "token") == got[-1][1]["answer"]
 
 
+@pytest.mark.django_db(transaction=True)  # closing a response closes connections, also the one of a test
 def test_a_reader_who_hangs_up_keeps_what_was_written_marked_as_cut(client: APIClient, knowledge: Path) -> None:
-    answer = client.post("/chat", {"message": QUESTION, "stream": True})
+    answer: Any = client.post("/chat", {"message": QUESTION, "stream": True})
     stream: Iterator[bytes] = iter(answer.streaming_content)
     while b"event: token" not in next(stream):
         pass

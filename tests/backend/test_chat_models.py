@@ -144,7 +144,8 @@ def test_a_model_that_fails_loses_nothing_and_can_be_asked_again(
     model.requests.clear()
     again = ask(client, QUESTION, conversation_id=str(kept.conversation_id))
     assert again["outcome"] == "grounded"
-    assert [message["role"] for message in model.requests[0]["messages"]] == ["system", "user"], "no turn without answer"
+    roles = [message["role"] for message in model.requests[0]["messages"]]
+    assert roles == ["system", "user"], "the unanswered question is not part of the history"
 
 
 def test_a_model_that_is_not_there_is_named_by_readyz(
@@ -167,10 +168,11 @@ def test_an_unknown_model_says_what_is_wrong(client: APIClient, model: ModelServ
     assert "CHAT_MODEL" in answer.json()["error"]["message"]
 
 
+@pytest.mark.django_db(transaction=True)  # closing a response closes connections, also the one of a test
 def test_a_reader_who_hangs_up_stops_the_model(client: APIClient, model: ModelServer) -> None:
     model.seconds_per_token = 0.05
     model.reply = lambda _: "Parental leave is 16 weeks, " + "and so on " * 100
-    answer = client.post("/chat", {"message": QUESTION, "stream": True})
+    answer: Any = client.post("/chat", {"message": QUESTION, "stream": True})
     stream = iter(answer.streaming_content)
     while b"event: token" not in next(stream):
         pass

@@ -163,8 +163,13 @@ def test_a_file_that_is_still_being_written_waits(folder: Path, sync: Sync) -> N
     (folder / "growing.md").write_text("# Half")
     report = sync().report
     assert (report["waiting"], report["added"]) == (1, 0)
+    source = Source.objects.get(path="growing.md")
+    assert source.state == "pending"
+    assert "being written" in source.error
     settle(folder / "growing.md")
     assert sync().report["added"] == 1
+    source.refresh_from_db()
+    assert (source.state, source.error) == ("indexed", "")
 
 
 BAD = {

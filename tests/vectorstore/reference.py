@@ -1,6 +1,7 @@
 """all-MiniLM-L6-v2 in numpy and float32, one text at a time: slow and plain, to check the fast one by.
 
-BERT: Devlin et al. 2018, arXiv 1810.04805; attention: Vaswani et al. 2017, arXiv 1706.03762; GELU by its error function.
+BERT: Devlin et al. 2018, arXiv 1810.04805; attention: Vaswani et al. 2017, arXiv 1706.03762; GELU by its
+error function.
 """
 
 from __future__ import annotations

@@ -1,0 +1,19 @@
+"""The product's settings with every default, whatever this machine's environment and `.env` say.
+
+TEST_DATABASE_URL runs the suite on another database than SQLite.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+from backend.environment import Environment
+
+for field in Environment.model_fields.values():
+    os.environ[str(field.alias)] = ""  # empty is unset, and what is set in the environment wins over `.env`
+os.environ["DATABASE_URL"] = os.environ.get("TEST_DATABASE_URL", "")
+os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="footnote-tests-")
+atexit.register(shutil.rmtree, os.environ["DATA_DIR"], ignore_errors=True)
+
+from backend.settings import *  # noqa: E402, F403 (the environment had to come first)

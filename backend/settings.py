@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import dj_database_url
 
-from backend.environment import read_environment
+from backend.environment import BASE_DIR, read_environment
 
 ENV = read_environment()
 
@@ -49,6 +49,7 @@ AUTHENTICATION_BACKENDS = ["backend.accounts.authentication.NameOrEmail"]
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "backend" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

@@ -15,7 +15,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("readyz", Readyz.as_view()),
     path("schema", Schema.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="schema")),
-    path("redoc", SpectacularRedocView.as_view(url_name="schema")),
+    path("redoc", SpectacularRedocView.as_view(url_name="schema", template_name="redoc.html")),
     path("admin/", admin.site.urls),
 ]
 

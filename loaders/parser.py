@@ -85,6 +85,7 @@ class Parser:
             stderr=subprocess.DEVNULL,
             cwd=Path(__file__).resolve().parent.parent,
             env=environment,
+            process_group=0,  # Ctrl-C in the terminal is its parent's affair; see worker.py for how it ends
         )
         try:
             self._read(time.monotonic() + START_SECONDS)

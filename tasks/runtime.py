@@ -22,6 +22,7 @@ class Runtime:
     def __init__(self) -> None:
         self.follower: FolderFollower | None = None
         self.scheduler: BackgroundScheduler | None = None
+        self.warm_up: threading.Thread | None = None
 
     def start(self) -> None:
         """Take the index (IndexBusy when another process has it), compare the folder, follow it, start the clock."""
@@ -33,7 +34,8 @@ class Runtime:
         self.scheduler = make_scheduler(self.follower.wake)
         self.scheduler.start()
         # The first question should not pay for loading the model and opening the index.
-        threading.Thread(target=_warm_up, args=[index], name="warm-up", daemon=True).start()
+        self.warm_up = threading.Thread(target=_warm_up, args=[index], name="warm-up", daemon=True)
+        self.warm_up.start()
 
     def stop(self) -> None:
         """End everything, within about four seconds."""
@@ -41,6 +43,8 @@ class Runtime:
             self.scheduler.shutdown(wait=False)
         if self.follower:
             self.follower.stop()
+        if self.warm_up:
+            self.warm_up.join(2)  # to end in the middle of loading a model would abort the process
         close_index()
 
 

@@ -24,6 +24,7 @@ from vectorstore.embeddings import load_embeddings, tokenizer_path
 logger = logging.getLogger(__name__)
 
 KEPT_RUNS = 200  # rows of old syncs that are kept for the record
+STOPPED = "stopped before it was complete; the next start goes on"
 Progress = Callable[[str, int, int, int], None]
 
 _one_at_a_time = threading.Lock()
@@ -66,7 +67,7 @@ def carry_out(
             _finish(run, SyncState.FAILED, error=f"{type(error).__name__}: {error}")
             raise
         if stopping():
-            return _finish(run, SyncState.FAILED, report, "stopped before it was complete; the next start goes on")
+            return _finish(run, SyncState.FAILED, report, STOPPED)
         mark_compared()
         return _finish(run, SyncState.DONE, report)
 
@@ -132,7 +133,7 @@ def _finish(run: SyncRun, state: SyncState, report: SyncReport | None = None, er
     old = SyncRun.objects.values_list("pk", flat=True)[KEPT_RUNS:]
     SyncRun.objects.filter(pk__in=list(old)).delete()
     if error:
-        logger.error("sync (%s): %s", run.trigger, error)
+        logger.log(logging.INFO if error == STOPPED else logging.ERROR, "sync (%s): %s", run.trigger, error)
     elif report and report.touched:
         counts = {name: value for name, value in run.report.items() if name != "names" and value}
         logger.info("sync (%s): %s", run.trigger, ", ".join(f"{name} {value}" for name, value in counts.items()))

@@ -1,0 +1,98 @@
+"""Settings: what is wrong is named, production asks for its secrets, development makes its own."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from backend.environment import BASE_DIR, Environment, read_environment
+
+GOOD_KEY = "n2Fv8sQ1pLx7Zr4Tb9Wc3Yd6Me5Kg0Hj"
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    return monkeypatch
+
+
+def test_nothing_set_is_enough(given: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    env = read_environment()
+    assert (env.host, env.port, env.chat_model, env.production) == ("127.0.0.1", 8000, "extractive", False)
+    key = env.require_key()
+    assert len(key) >= 50
+    assert read_environment().require_key() == key, "it is kept"
+    assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
+    assert "localhost" in env.require_hosts()
+
+
+def test_processes_that_start_at_once_share_one_key(given: pytest.MonkeyPatch) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(lambda _: read_environment().require_key(), range(8)))) == 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("DEBUG", "off"), ("DEBUG", "false"), ("HOST", "0.0.0.0"), ("HOST", "::")])
+def test_production_wants_its_key_and_its_hosts(given: pytest.MonkeyPatch, name: str, value: str) -> None:
+    given.setenv(name, value)
+    env = read_environment()
+    with pytest.raises(ImproperlyConfigured, match="SECRET_KEY is missing"):
+        env.require_key()
+    with pytest.raises(ImproperlyConfigured, match="ALLOWED_HOSTS is empty"):
+        env.require_hosts()
+    for weak in ("secret", "x" * 60):
+        given.setenv("SECRET_KEY", weak)
+        with pytest.raises(ImproperlyConfigured, match="too weak"):
+            read_environment().require_key()
+    given.setenv("SECRET_KEY", GOOD_KEY)
+    given.setenv("ALLOWED_HOSTS", "chat.example.org, localhost,")
+    env = read_environment()
+    assert env.require_key() == GOOD_KEY
+    assert env.require_hosts() == ["chat.example.org", "localhost"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
+def test_loopback_is_not_production(given: pytest.MonkeyPatch, host: str) -> None:
+    given.setenv("HOST", host)
+    assert not read_environment().production
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "eighty"),
+        ("PORT", "0"),
+        ("PORT", "70000"),
+        ("NO_MATCH", "guess"),
+        ("PROMPT", "../../etc/passwd"),
+        ("DEBUG", "perhaps"),
+        ("HISTORY_RETENTION_DAYS", "0"),
+        ("LOG_LEVEL", "LOUD"),
+        ("CHAT_MODEL_TIMEOUT", "-1"),
+    ],
+)
+def test_a_bad_value_is_named(given: pytest.MonkeyPatch, name: str, value: str) -> None:
+    given.setenv(name, value)
+    with pytest.raises(ImproperlyConfigured, match=name):
+        read_environment()
+
+
+def test_an_empty_value_is_the_default(given: pytest.MonkeyPatch) -> None:
+    given.setenv("PORT", "")
+    assert read_environment().port == 8000
+
+
+def test_relative_paths_start_at_the_project(given: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given.setenv("KNOWLEDGE_DIR", "docs")
+    given.chdir(tmp_path)
+    assert read_environment().knowledge_dir == BASE_DIR / "docs"
+
+
+def test_every_setting_is_in_the_example_and_in_the_readme() -> None:
+    example = (BASE_DIR / ".env.example").read_text()
+    readme = (BASE_DIR / "README.md").read_text()
+    for field in Environment.model_fields.values():
+        assert f"# {field.alias}=" in example, field.alias
+        assert f"`{field.alias}`" in readme, field.alias

@@ -1,0 +1,92 @@
+"""The folder is followed: what is dropped, edited or deleted shows without anybody asking."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.knowledge import services
+from backend.knowledge.index import KnowledgeIndex
+from backend.knowledge.models import Source, SyncRun, SyncState
+from backend.knowledge.selectors import search
+from tasks.follower import FolderFollower
+from tests.folder import write
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PATIENCE = 20.0  # seconds; far above what it takes, so that a busy machine fails nothing
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {what}"
+        time.sleep(0.05)
+
+
+def state_of(path: str) -> str | None:
+    return Source.objects.filter(path=path).values_list("state", flat=True).first()
+
+
+def first_complete() -> bool:
+    return SyncRun.objects.filter(state=SyncState.DONE).exists()
+
+
+@pytest.fixture
+def follower(folder: Path, index: KnowledgeIndex) -> Iterator[FolderFollower]:
+    write(folder, "old.md", "# Old\n\nThe old page speaks of apples.\n")
+    following = FolderFollower(folder)
+    following.start()
+    wait_for(first_complete, "the comparison at the start")
+    yield following
+    following.stop()
+    assert not following.is_alive
+
+
+def test_a_dropped_an_edited_and_a_deleted_file(folder: Path, index: KnowledgeIndex, follower: FolderFollower) -> None:
+    assert state_of("old.md") == "indexed"
+    (folder / "new.md").write_text("# New\n\nThe new page speaks of pears.\n")
+    wait_for(lambda: state_of("new.md") == "indexed", "a dropped file")
+    assert search(index, "Which page speaks of pears?", 1, None)[0]["source"] == "new.md"
+
+    (folder / "new.md").write_text("# New\n\nThe new page speaks of plums now.\n")
+    wait_for(lambda: any("plums" in r["text"] for r in search(index, "plums", 3, None)), "an edited file")
+    assert not any("pears" in result["text"] for result in search(index, "pears", 5, None))
+
+    (folder / "new.md").unlink()
+    assert "new.md" not in {result["source"] for result in search(index, "plums", 5, None)}, "at once"
+    wait_for(lambda: state_of("new.md") == "removed", "a deleted file")
+
+
+def test_a_file_in_the_making_is_read_when_it_is_whole(folder: Path, follower: FolderFollower) -> None:
+    with (folder / "growing.md").open("w") as file:
+        for number in range(30):
+            file.write(f"Line {number} of a file that grows.\n\n")
+            file.flush()
+            time.sleep(0.1)
+            assert state_of("growing.md") in (None, "pending"), "never read by halves"
+        file.write("The last line names the wombat.\n")
+    wait_for(lambda: state_of("growing.md") == "indexed", "the whole file")
+    text = Source.objects.select_related("current_version").get(path="growing.md").current_version
+    assert text is not None
+    assert text.text.endswith("wombat.\n")
+    assert Source.objects.get(path="growing.md").versions.count() == 1
+
+
+def test_a_request_of_another_process_is_carried_out(folder: Path, follower: FolderFollower) -> None:
+    run = services.request_sync("api", full=True)
+    wait_for(lambda: SyncRun.objects.get(pk=run.pk).state == SyncState.DONE, "the requested sync")
+    assert SyncRun.objects.get(pk=run.pk).report["unchanged"] == 1
+
+
+def test_a_folder_that_comes_back_is_followed_again(folder: Path, follower: FolderFollower) -> None:
+    away = folder.rename(folder.with_name("away"))
+    follower.wake()
+    wait_for(lambda: SyncRun.objects.filter(state=SyncState.FAILED).exists(), "the failed sync")
+    assert state_of("old.md") == "indexed", "a folder that is gone removes nothing"
+    away.rename(folder)
+    write(folder, "back.md", "# Back\n\nWe are back.\n")
+    follower.wake()
+    wait_for(lambda: state_of("back.md") == "indexed", "the folder's return")

@@ -27,7 +27,7 @@ def temporary_instance(folder: Path, names: Sequence[str]) -> Iterator[Client]:
     with tempfile.TemporaryDirectory(prefix="footnote-eval-") as home:
         data_dir, knowledge_dir = Path(home, "data"), Path(home, "knowledge")
         data_dir.mkdir()
-        _copy(folder, names, knowledge_dir)
+        settled_copies(folder, names, knowledge_dir)
         before = dict(os.environ)
         os.environ.update(isolated_settings(data_dir, knowledge_dir))
         try:
@@ -44,8 +44,11 @@ def isolated_settings(data_dir: Path, knowledge_dir: Path) -> dict[str, str]:
     return dict.fromkeys(NOT_INHERITED, "") | own
 
 
-def _copy(folder: Path, names: Sequence[str], target: Path) -> None:
-    """Copies, for links out of the watched folder are not followed; of an old date, so that none waits to settle."""
+def settled_copies(folder: Path, names: Sequence[str], target: Path) -> None:
+    """Copy the files `names` of `folder` to `target`: links out of a watched folder are not followed.
+
+    The copies are of an old date, so that none waits to settle.
+    """
     target.mkdir()
     for name in names:
         (target / name).parent.mkdir(parents=True, exist_ok=True)

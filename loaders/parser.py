@@ -1,6 +1,6 @@
 """Parse files in a process of their own: what hangs, crashes or eats memory there dies alone.
 
-The process is started at the first file and serves many; see loaders/worker.py for its side. Each message is its length
+The process takes half a second to start, at the first file, and serves many; see loaders/worker.py for its side. Each message is its length
 (4 bytes, big endian), then JSON.
 """
 
@@ -36,6 +36,7 @@ class Parser:
     def __init__(self, tokenizer_file: Path, limits: Limits) -> None:
         self.tokenizer_file = tokenizer_file
         self.limits = limits
+        self.last_used = time.monotonic()
         self._process: subprocess.Popen[bytes] | None = None
 
     def parse(self, path: Path, name: str) -> LoadedSource:
@@ -50,6 +51,10 @@ class Parser:
         except (EOFError, OSError):
             self.close()
             raise ParserDied("reading it crashed the parser: the file is damaged or asks for too much memory") from None
+        except BaseException:
+            self.close()  # an answer that nobody waited for must not be taken for the next one's
+            raise
+        self.last_used = time.monotonic()
         if "error" in reply:
             raise self._error(name, reply)
         return _unpack(reply)

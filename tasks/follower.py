@@ -86,6 +86,7 @@ class FolderFollower:
                     run = services.sync(trigger, stopping=self._stop.is_set)
                     trigger = "watcher"
                 else:
+                    services.end_idle_parser()
                     continue
                 due = time.monotonic() + SETTLE_SECONDS / 3 if run.report.get("waiting") else None
             except Error as error:

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from backend.api.checks import Check
+from backend.knowledge import services
 from backend.knowledge.index import KnowledgeIndex, close_index, get_index
 from tasks.follower import FolderFollower, make_follower
 
@@ -45,6 +46,7 @@ class Runtime:
             self.follower.stop()
         if self.warm_up:
             self.warm_up.join(2)  # to end in the middle of loading a model would abort the process
+        services.end_idle_parser(0)
         close_index()
 
 

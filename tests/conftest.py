@@ -10,7 +10,7 @@ from django.contrib.auth.hashers import Argon2PasswordHasher
 from pytest_django.fixtures import Settings
 
 from backend.knowledge.index import KnowledgeIndex, close_index, get_index
-from tests.model_server import ModelServer, running_model_server
+from evals.model_server import ModelServer, running_model_server
 from vectorstore.embeddings import Embedder, load_embeddings
 
 
@@ -62,6 +62,6 @@ def index(folder: Path, embedder: Embedder, db: None) -> Iterator[KnowledgeIndex
 
 @pytest.fixture
 def model_server() -> Iterator[ModelServer]:
-    """A chat model's server on this machine; see tests/model_server.py."""
+    """A chat model's server on this machine; see evals/model_server.py."""
     with running_model_server() as server:
         yield server

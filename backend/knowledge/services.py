@@ -23,11 +23,13 @@ from vectorstore.embeddings import load_embeddings, tokenizer_path
 
 logger = logging.getLogger(__name__)
 
+PARSER_IDLE_SECONDS = 60.0  # then its memory is given back
 KEPT_RUNS = 200  # rows of old syncs that are kept for the record
 STOPPED = "stopped before it was complete; the next start goes on"
 Progress = Callable[[str, int, int, int], None]
 
 _one_at_a_time = threading.Lock()
+_parser: Parser | None = None
 
 
 def sync(
@@ -55,11 +57,10 @@ def carry_out(
         recorder = _Recorder(run, on_progress)
         first_ever = not was_ever_complete()
         try:
-            with Parser(tokenizer_path(), parse_limits()) as parser:
-                work = Sync(settings.ENV.knowledge_dir, get_index(), parser, run, recorder, stopping)
-                plan = work.compare()
-                mark_compared(not first_ever)
-                report = work.apply(plan)
+            work = Sync(settings.ENV.knowledge_dir, get_index(), _get_parser(), run, recorder, stopping)
+            plan = work.compare()
+            mark_compared(not first_ever)
+            report = work.apply(plan)
         except (FolderUnavailable, FolderLooksUnmounted) as error:
             mark_compared()
             return _finish(run, SyncState.FAILED, error=str(error))
@@ -70,6 +71,26 @@ def carry_out(
             return _finish(run, SyncState.FAILED, report, STOPPED)
         mark_compared()
         return _finish(run, SyncState.DONE, report)
+
+
+def end_idle_parser(idle_seconds: float = PARSER_IDLE_SECONDS) -> None:
+    """End the parsing process when it had nothing to do for this long; one that works is left alone."""
+    if _parser and time.monotonic() - _parser.last_used > idle_seconds and _one_at_a_time.acquire(blocking=False):
+        try:
+            _parser.close()
+        finally:
+            _one_at_a_time.release()
+
+
+def _get_parser() -> Parser:
+    """The parser of this process; kept between syncs, because files are often dropped one after the other."""
+    global _parser
+    limits = parse_limits()
+    if _parser is None or _parser.limits != limits:
+        if _parser:
+            _parser.close()
+        _parser = Parser(tokenizer_path(), limits)
+    return _parser
 
 
 def request_sync(trigger: str, *, full: bool = False) -> SyncRun:

@@ -18,7 +18,18 @@ from tests.folder import write, write_pdf
 
 pytestmark = pytest.mark.acceptance
 
-SUBJECTS = ["whales", "bridges", "violins", "glaciers", "bakeries", "comets", "libraries", "ferries", "orchards", "clocks"]
+SUBJECTS = [
+    "whales",
+    "bridges",
+    "violins",
+    "glaciers",
+    "bakeries",
+    "comets",
+    "libraries",
+    "ferries",
+    "orchards",
+    "clocks",
+]
 
 
 def fill(folder: Path) -> None:
@@ -127,7 +138,11 @@ def test_a_sync_beside_a_server_is_done_by_the_server(make_server: Callable[...,
 
 
 def test_settings_that_are_wrong_are_named_and_nothing_starts(make_server: Callable[..., Server]) -> None:
-    for name, value, said in (("PORT", "eighty", "PORT"), ("HOST", "0.0.0.0", "SECRET_KEY"), ("DEBUG", "off", "SECRET_KEY")):
+    for name, value, said in (
+        ("PORT", "eighty", "PORT"),
+        ("HOST", "0.0.0.0", "SECRET_KEY"),
+        ("DEBUG", "off", "SECRET_KEY"),
+    ):
         refused = make_server(**{name: value}).manage("serve")
         assert refused.returncode != 0
         assert said in refused.stderr

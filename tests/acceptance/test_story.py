@@ -18,12 +18,18 @@ pytestmark = pytest.mark.acceptance
 
 def test_the_story(make_server: Callable[..., Server]) -> None:
     server = make_server()
-    write_pdf(server.knowledge, "rules.pdf", ["Cover page of the house rules.", "Bicycles are parked behind the house."])
+    write_pdf(
+        server.knowledge, "rules.pdf", ["Cover page of the house rules.", "Bicycles are parked behind the house."]
+    )
     write(server.knowledge, "handbook.md", "# Handbook\n\n## Leave\n\nParental leave is 16 weeks, paid in full.\n")
     write(server.knowledge, "faq.csv", "question,answer\nHow do I reset my password?,Open Settings and press Reset.\n")
     with serving(server), Client(server) as client:
         pdf = client.ask("Where are bicycles parked?")
-        assert (pdf["outcome"], pdf["citations"][0]["source"], pdf["citations"][0]["page"]) == ("grounded", "rules.pdf", 2)
+        assert (pdf["outcome"], pdf["citations"][0]["source"], pdf["citations"][0]["page"]) == (
+            "grounded",
+            "rules.pdf",
+            2,
+        )
         assert pdf["citations"][0]["quote"] == "Bicycles are parked behind the house."
         page = client.ask("How long is parental leave?", conversation_id=pdf["conversation_id"])
         assert page["citations"][0]["heading"] == ["Handbook", "Leave"]

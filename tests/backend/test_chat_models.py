@@ -13,7 +13,7 @@ from backend.chat.models import Message
 from tests.backend.conftest import Sync
 from tests.backend.test_chat import LEAVE, QUESTION, ask, check_citations, events
 from tests.folder import write
-from tests.model_server import Messages, ModelServer
+from evals.model_server import Messages, ModelServer
 
 
 @pytest.fixture

@@ -27,7 +27,9 @@ def check_error(answer: Any, status: int, code: str | None = None) -> None:
         assert body["error"]["code"] == code
 
 
-@pytest.mark.parametrize("path", ["/", "/nowhere", "/chat/more", "/sources/../etc/passwd", "/%00", "/%F0%9F%99%82", "//"])
+@pytest.mark.parametrize(
+    "path", ["/", "/nowhere", "/chat/more", "/sources/../etc/passwd", "/%00", "/%F0%9F%99%82", "//"]
+)
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_an_unknown_path_is_a_json_404(path: str, method: str) -> None:
     check_error(getattr(APIClient(), method)(path), 404, "not_found")
@@ -35,7 +37,12 @@ def test_an_unknown_path_is_a_json_404(path: str, method: str) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
-    [("get", "/chat", "POST"), ("post", "/chat-history", "GET"), ("put", "/signup", "POST"), ("delete", "/login", "POST")],
+    [
+        ("get", "/chat", "POST"),
+        ("post", "/chat-history", "GET"),
+        ("put", "/signup", "POST"),
+        ("delete", "/login", "POST"),
+    ],
 )
 def test_a_wrong_method_is_a_405_that_names_the_right_ones(
     client: APIClient, method: str, path: str, allowed: str

@@ -327,3 +327,19 @@ def test_a_preview_says_what_would_happen_and_changes_nothing(folder: Path, sync
     changes = services.preview()
     assert (changes["added"], changes["changed"], changes["removed"]) == (["new.md"], ["a.md"], ["b.md"])
     assert state(index) == before
+
+
+def test_the_parsing_process_is_kept_for_a_while_and_then_ended(folder: Path, sync: Sync) -> None:
+    write(folder, "one.md", LEAVE)
+    sync()
+    first = services._get_parser()._process
+    write(folder, "two.md", LEAVE)
+    sync()
+    assert first is not None
+    assert services._get_parser()._process is first
+    services.end_idle_parser()
+    assert first.poll() is None, "it was used a moment ago"
+    services.end_idle_parser(0)
+    assert first.poll() is not None
+    write(folder, "three.md", LEAVE)
+    assert sync().report["added"] == 1

@@ -1,0 +1,72 @@
+"""What `make bench` compares with: the script that one writes in an afternoon from LangChain's own parts.
+
+Files by extension through langchain-community's loaders, RecursiveCharacterTextSplitter(1000, 200), vectors in batches as
+they come, Chroma, the four nearest chunks into the prompt, the model asked without a look at the result. The embedding
+model and its runtime are Footnote's own, so that ratios tell of what is around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+    from langchain_core.language_models import BaseChatModel
+
+    from vectorstore.embeddings import Embedder
+
+NEAREST = 4
+BATCH = 32
+PROMPT = "Use the following pieces of context to answer the question.\n\n{context}\n\nQuestion: {question}"
+
+
+class Baseline:
+    """Ingests a folder, finds, answers."""
+
+    def __init__(self, embedder: Embedder, data_dir: Path) -> None:
+        import chromadb
+
+        self.embedder = embedder
+        self.collection: Any = chromadb.PersistentClient(str(data_dir)).create_collection("baseline")
+
+    def ingest(self, folder: Path) -> int:
+        """Every file below `folder` that its loaders know; returns the number of chunks."""
+        from langchain_text_splitters import RecursiveCharacterTextSplitter
+
+        documents = [document for path in sorted(folder.rglob("*")) for document in _load(path)]
+        chunks = RecursiveCharacterTextSplitter(chunk_size=1000, chunk_overlap=200).split_documents(documents)
+        for start in range(0, len(chunks), BATCH):
+            texts = [chunk.page_content for chunk in chunks[start : start + BATCH]]
+            self.collection.add(
+                ids=[str(start + i) for i in range(len(texts))],
+                embeddings=self.embedder.embed_documents(texts),
+                documents=texts,
+            )
+        return len(chunks)
+
+    def search(self, question: str) -> list[str]:
+        """The texts of the nearest chunks."""
+        found = self.collection.query(query_embeddings=[self.embedder.embed_query(question)], n_results=NEAREST)
+        texts: list[str] = found["documents"][0]
+        return texts
+
+    def answer(self, question: str, model: BaseChatModel) -> str:
+        """Whatever the model says to the question and what was found."""
+        from langchain_core.messages import HumanMessage
+
+        context = "\n\n".join(self.search(question))
+        return model.invoke([HumanMessage(PROMPT.format(context=context, question=question))]).text
+
+
+def _load(path: Path) -> Iterator[Document]:
+    from langchain_community.document_loaders import CSVLoader, PyPDFLoader, TextLoader
+
+    match path.suffix.lower():
+        case ".pdf":
+            yield from PyPDFLoader(str(path)).lazy_load()
+        case ".md" | ".txt":
+            yield from TextLoader(str(path), encoding="utf-8").lazy_load()
+        case ".csv":
+            yield from CSVLoader(str(path), encoding="utf-8").lazy_load()

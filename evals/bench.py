@@ -1,0 +1,130 @@
+"""python -m evals.bench [FOLDER]: ingestion, retrieval and chat beside evals/baseline.py, in the same run.
+
+Machines are noisy and differ, so what counts is the last column: baseline over Footnote, above 1 when Footnote is
+quicker. Footnote does more in its time: it keeps a catalogue that a kill cannot damage, searches words too, and checks
+every citation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from evals.baseline import Baseline
+from evals.instance import isolated_settings, settled_copies
+from evals.model_server import running_model_server
+
+SHIPPED = Path(__file__).resolve().parent.parent / "knowledge"
+QUESTIONS = 60  # asked of each side, in turn, so that a slow moment of the machine hits both
+WARM_UP = 5
+REPLY = "This is what the passages say about it, in a sentence of about twenty words, which are sent one by one now."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m evals.bench", description="How fast, beside a plain script.")
+    parser.add_argument("folder", nargs="?", type=Path, default=SHIPPED, help="files to read (default: knowledge/)")
+    folder = parser.parse_args(arguments).folder
+    if not folder.is_dir():
+        print(f"There is no folder {folder}.", file=sys.stderr)
+        return 2
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    with tempfile.TemporaryDirectory(prefix="footnote-bench-") as home, running_model_server() as server:
+        server.reply = lambda _: REPLY
+        data_dir, files = Path(home, "data"), Path(home, "knowledge")
+        data_dir.mkdir()
+        settled_copies(folder, names, files)
+        os.environ.update(isolated_settings(data_dir, files))
+        os.environ.update(DEBUG="", CHAT_MODEL="openai:bench", OPENAI_BASE_URL=server.url, OPENAI_API_KEY="none")
+        _measure(files, Path(home, "baseline"), len(names))
+    return 0
+
+
+def _measure(files: Path, baseline_dir: Path, count: int) -> None:
+    from evals.product import booted
+
+    with booted() as product:  # a first ingestion, not counted: it loads and converts the model for both sides
+        from backend.knowledge.index import get_index
+        from backend.knowledge.models import Chunk
+        from chains.models import load_chat_model
+
+        baseline = Baseline(get_index().embedder, baseline_dir)
+        ours, theirs = _time(_ingest_again), _time(lambda: baseline.ingest(files))
+        texts = list(Chunk.objects.current().values_list("text", flat=True))
+        print(f"{count} files; {len(texts)} passages, baseline {baseline.collection.count()}\n")
+        print(f"{'':<24}{'Footnote':>12}{'baseline':>12}{'ratio':>8}")
+        _row("ingestion, s", ours.wall, theirs.wall)
+        _row("ingestion, CPU s", ours.cpu, theirs.cpu)
+
+        questions = [" ".join(text.split()[:12]) + "?" for text in texts[:: max(1, len(texts) // QUESTIONS)]]
+        _compare("search", questions, lambda question: product.search(question, 4), baseline.search)
+        model = load_chat_model("openai:bench", 60.0)
+        assert model is not None  # noqa: S101 (for the type checker)
+        _compare(
+            "chat",
+            questions,
+            lambda question: product.ask(question, ()),
+            lambda question: baseline.answer(question, model),
+        )
+
+
+def _ingest_again() -> None:
+    """Index the folder into emptied stores."""
+    from backend.knowledge import services
+    from backend.knowledge.index import get_index
+    from backend.knowledge.models import Source
+
+    Source.objects.all().delete()
+    index = get_index()
+    index.vectors.delete(sorted(index.vectors.ids()))
+    index.lexical.delete(sorted(index.lexical.ids()))
+    index.lexical.commit()
+    services.sync("bench")
+
+
+@dataclass(frozen=True)
+class _Spent:
+    """Seconds by the clock, and of the processor in this process and the children that have ended."""
+
+    wall: float
+    cpu: float
+
+
+def _time(work: Callable[[], Any]) -> _Spent:
+    began, began_cpu = time.perf_counter(), _cpu()
+    work()
+    return _Spent(time.perf_counter() - began, _cpu() - began_cpu)
+
+
+def _cpu() -> float:
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
+def _compare(
+    name: str, questions: Sequence[str], product: Callable[[str], Any], baseline: Callable[[str], Any]
+) -> None:
+    """Both sides in turn; the first rounds warm up and are not counted."""
+    ours, theirs = [], []
+    for question in questions:
+        ours.append(_time(functools.partial(product, question)))
+        theirs.append(_time(functools.partial(baseline, question)))
+    ours, theirs = ours[WARM_UP:], theirs[WARM_UP:]
+    _row(f"{name}, p50 ms", median(spent.wall for spent in ours) * 1000, median(spent.wall for spent in theirs) * 1000)
+    _row(f"{name}, CPU ms", mean(spent.cpu for spent in ours) * 1000, mean(spent.cpu for spent in theirs) * 1000)
+
+
+def _row(name: str, product: float, baseline: float) -> None:
+    print(f"{name:<24}{product:>12.2f}{baseline:>12.2f}{baseline / product if product else float('inf'):>8.2f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,8 +1,8 @@
 """What `make bench` compares with: the script that one writes in an afternoon from LangChain's own parts.
 
-Files by extension through langchain-community's loaders, RecursiveCharacterTextSplitter(1000, 200), vectors in batches as
-they come, Chroma, the four nearest chunks into the prompt, the model asked without a look at the result. The embedding
-model and its runtime are Footnote's own, so that ratios tell of what is around it.
+Files by extension through langchain-community's loaders, RecursiveCharacterTextSplitter(1000, 200), vectors in batches
+as they come, Chroma, the four nearest chunks into the prompt, the model asked without a look at the result. The
+embedding model and its runtime are Footnote's own, so that ratios tell of what is around it.
 """
 
 from __future__ import annotations

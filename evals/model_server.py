@@ -1,7 +1,8 @@
-"""A local server that speaks OpenAI's chat protocol over real HTTP and says what it is told to: for tests and benchmarks.
+"""A local server that speaks OpenAI's chat protocol over real HTTP and says what it is told to.
 
-`server.reply` is a function of the request's messages; `server.fail_with` makes it misbehave: an HTTP status, "hang up"
-(the connection ends in the middle of the stream) or "nonsense" (200 with a body that is not JSON).
+For tests and benchmarks. `server.reply` is a function of the request's messages; `server.fail_with` makes it
+misbehave: an HTTP status, "hang up" (the connection ends in the middle of the stream) or "nonsense" (200 with a body
+that is not JSON).
 """
 
 from __future__ import annotations

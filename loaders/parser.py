@@ -1,7 +1,7 @@
 """Parse files in a process of their own: what hangs, crashes or eats memory there dies alone.
 
-The process takes half a second to start, at the first file, and serves many; see loaders/worker.py for its side. Each message is its length
-(4 bytes, big endian), then JSON.
+The process takes half a second to start, at the first file, and serves many; see loaders/worker.py for its side. Each
+message is its length (4 bytes, big endian), then JSON.
 """
 
 from __future__ import annotations

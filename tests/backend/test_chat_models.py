@@ -10,10 +10,10 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from backend.chat.models import Message
+from evals.model_server import Messages, ModelServer
 from tests.backend.conftest import Sync
 from tests.backend.test_chat import LEAVE, QUESTION, ask, check_citations, events
 from tests.folder import write
-from evals.model_server import Messages, ModelServer
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def knowledge(folder: Path, sync: Sync) -> Path:
 
 
 def test_search_ranks_passages_with_their_place(client: APIClient, knowledge: Path) -> None:
-    answer = client.get("/search?q=How long is parental leave?&k=2")
+    answer = client.get("/search", {"q": "How long is parental leave?", "k": "2"})
     assert answer.status_code == 200
     results = answer.json()["results"]
     assert answer.json()["count"] == len(results) == 2

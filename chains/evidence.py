@@ -14,6 +14,7 @@ from langchain_core.documents import Document
 from chains.sentences import Unit, split
 
 READ_PASSAGES = 4  # of the best passages, sentences are considered
+FEWEST_WORDS = 8  # of a sentence that does without a full stop
 LONGEST_UNIT = 600  # characters; a unit beyond this is no sentence, but a page without full stops: it is cut at a word
 
 
@@ -30,6 +31,19 @@ class Candidate:
     text: str
     cosine: float
 
+    @property
+    def is_fragment(self) -> bool:
+        """Whether it is a heading, a label or the like: it names what was asked for and says nothing about it."""
+        text = self.text.rstrip("*_ )\"'”’")
+        if text.endswith(":"):
+            return True
+        return (
+            self.unit.kind == "sentence"
+            and not text.endswith((".", "!", "?", "…", "。", "！", "？"))
+            and not any(char.isdigit() for char in text)
+            and len(text.split()) < FEWEST_WORDS
+        )
+
 
 def weigh(question: str, passages: Sequence[Document], embedder: Embeds) -> list[Candidate]:
     """The units of the best passages in reading order."""
@@ -43,9 +57,9 @@ def weigh(question: str, passages: Sequence[Document], embedder: Embeds) -> list
 
 def _units(passage: Document) -> Iterator[tuple[Unit, str]]:
     text = passage.page_content
-    for unit in split(text):
+    for unit in split(text, typeset=passage.metadata.get("format") == "pdf"):
         if unit.end - unit.start > LONGEST_UNIT:
             cut = text.rfind(" ", unit.start, unit.start + LONGEST_UNIT)
             unit = Unit(unit.start, cut if cut > unit.start else unit.start + LONGEST_UNIT, unit.kind)
         raw = text[unit.start : unit.end]
-        yield unit, raw if unit.kind == "code" else " ".join(raw.split())
+        yield unit, raw if unit.kind in ("code", "list") else " ".join(raw.split())

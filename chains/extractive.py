@@ -20,6 +20,7 @@ from chains.words import content_words
 
 WORD_WEIGHT = 0.35  # of word overlap beside the cosine
 PASSAGE_WEIGHT = 0.3  # of the passage's own retrieval score
+FRAGMENT_PENALTY = 0.3
 NEARLY = 0.9  # a further sentence is taken when its score is at least this share of the best one's
 MOST_UNITS = 2
 LONGEST_FAQ = 1200  # characters of a FAQ answer that are shown whole
@@ -90,7 +91,13 @@ def _score(question: str, candidates: Sequence[Candidate], passages: Sequence[Do
         held = len(wanted & content_words(candidate.text)) / len(wanted) if wanted else 0.0
         passage = passages[candidate.passage].metadata["score"]
         is_question = candidate.text.rstrip("*_ ").endswith("?")
-        scores.append(candidate.cosine + WORD_WEIGHT * held + PASSAGE_WEIGHT * passage - 0.5 * is_question)
+        scores.append(
+            candidate.cosine
+            + WORD_WEIGHT * held
+            + PASSAGE_WEIGHT * passage
+            - 0.5 * is_question
+            - FRAGMENT_PENALTY * candidate.is_fragment
+        )
     return scores
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 LONGEST_CODE = 800  # characters of a code block that is quoted whole; longer ones are quoted line by line
+LONGEST_LIST = 500  # characters of a list that is quoted together with the line that leads to it ("Bring with you:")
+SHORT_LINE = 0.6  # of the widest line: where lines are set to a width, one that ends earlier ends a paragraph
 
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _HEADING = re.compile(r"^\s{0,3}#{1,6}\s|^\s{0,3}(=+|-{3,})\s*$")
@@ -31,24 +33,48 @@ class Unit:
 
     start: int
     end: int
-    kind: str  # "sentence", "item", "row" or "code"
+    kind: str  # "sentence", "item", "row", "code" or "list"
 
 
-def split(text: str) -> list[Unit]:
-    """The quotable units of `text` in reading order; headings, rulers and blank lines are none."""
+def split(text: str, *, typeset: bool = False) -> list[Unit]:
+    """The quotable units of `text` in reading order; headings, rulers and blank lines are none.
+
+    typeset: its lines were set to a width (PDF), so that a short line ends a paragraph or is a heading.
+    """
     units: list[Unit] = []
-    for start, end, kind in _blocks(text):
+    for start, end, kind in _blocks(text, typeset=typeset):
         if kind in ("sentence", "item"):
             body = start + (match.end() if kind == "item" and (match := _ITEM.match(text[start:end])) else 0)
             units += [Unit(first, last, kind) for first, last in _sentences(text, body, end)]
         else:
             units.append(Unit(*_trim(text, start, end), kind))
-    return [unit for unit in units if unit.end > unit.start and any(c.isalnum() for c in text[unit.start : unit.end])]
+    said = [unit for unit in units if unit.end > unit.start and any(c.isalnum() for c in text[unit.start : unit.end])]
+    return list(_with_their_lists(text, said))
 
 
-def _blocks(text: str) -> Iterator[tuple[int, int, str]]:
+def _with_their_lists(text: str, units: list[Unit]) -> Iterator[Unit]:
+    """A unit that ends with a colon says little without what follows: the list or code joins it, as far as it fits."""
+    position = 0
+    while position < len(units):
+        unit = units[position]
+        position += 1
+        end = unit.end
+        if unit.kind in ("sentence", "item") and text[end - 1] == ":":
+            while (
+                position < len(units)
+                and units[position].kind in ("item", "row", "code")
+                and units[position].end - unit.start <= LONGEST_LIST
+                and not text[units[position].start : units[position].end].endswith(":")
+            ):
+                end = units[position].end
+                position += 1
+        yield unit if end == unit.end else Unit(unit.start, end, "list")
+
+
+def _blocks(text: str, *, typeset: bool) -> Iterator[tuple[int, int, str]]:
     """Runs of lines that belong together, as (start, end, kind)."""
     lines = list(re.finditer(r"[^\n]*\n?", text))[:-1] if text else []
+    full = SHORT_LINE * max((len(line.group()) for line in lines), default=0) if typeset else 0
     run: tuple[int, int, str] | None = None
     position = 0
     while position < len(lines):
@@ -65,7 +91,8 @@ def _blocks(text: str) -> Iterator[tuple[int, int, str]]:
             position = last + 1
             continue
         kind = _kind(content)
-        if run and (kind is None or kind in ("item", "row")):
+        ended = position > 0 and len(lines[position - 1].group()) < full and not content.lstrip()[:1].islower()
+        if run and (kind is None or kind in ("item", "row") or ended):
             yield run
             run = None
         if kind == "row":

@@ -75,6 +75,8 @@ class FolderFollower:
         due: float | None = None  # when files that were still being written are looked at again
         while not self._stop.is_set():
             woken = self._wake.wait(POLL_SECONDS)
+            if self._stop.is_set():
+                break
             try:
                 request = SyncRun.objects.filter(state=SyncState.REQUESTED).last()
                 if request:

@@ -50,3 +50,10 @@ def test_a_quote_that_is_not_stored_is_not_said(embedder: Embedder) -> None:
     passages = [shelf.passage("Parental leave is 16 weeks.")]
     shelf.texts.clear()
     assert answer("How long is parental leave?", passages, shelf, embedder)[0] == ""
+
+
+def test_a_heading_is_not_an_answer(embedder: Embedder) -> None:
+    shelf = Shelf()
+    passage = "Parental leave\n\nEverybody may stay at home with a new child for sixteen weeks."
+    _, quotes, _ = answer("What is the parental leave?", [shelf.passage(passage)], shelf, embedder)
+    assert quotes == ["Everybody may stay at home with a new child for sixteen weeks."]

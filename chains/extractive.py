@@ -20,7 +20,6 @@ from chains.words import content_words
 
 WORD_WEIGHT = 0.35  # of word overlap beside the cosine
 PASSAGE_WEIGHT = 0.3  # of the passage's own retrieval score
-FRAGMENT_PENALTY = 0.3
 NEARLY = 0.9  # a further sentence is taken when its score is at least this share of the best one's
 MOST_UNITS = 2
 LONGEST_FAQ = 1200  # characters of a FAQ answer that are shown whole
@@ -54,6 +53,7 @@ def choose(question: str, passages: Sequence[Document], candidates: Sequence[Can
         return []
     if pair := _faq_answer(passages):
         return [pair]
+    candidates = [candidate for candidate in candidates if not candidate.is_fragment] or candidates
     if not candidates:
         return []
     scores = _score(question, candidates, passages)
@@ -91,13 +91,7 @@ def _score(question: str, candidates: Sequence[Candidate], passages: Sequence[Do
         held = len(wanted & content_words(candidate.text)) / len(wanted) if wanted else 0.0
         passage = passages[candidate.passage].metadata["score"]
         is_question = candidate.text.rstrip("*_ ").endswith("?")
-        scores.append(
-            candidate.cosine
-            + WORD_WEIGHT * held
-            + PASSAGE_WEIGHT * passage
-            - 0.5 * is_question
-            - FRAGMENT_PENALTY * candidate.is_fragment
-        )
+        scores.append(candidate.cosine + WORD_WEIGHT * held + PASSAGE_WEIGHT * passage - 0.5 * is_question)
     return scores
 
 

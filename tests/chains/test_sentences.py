@@ -61,7 +61,8 @@ def test_what_ends_with_a_colon_is_quoted_with_its_list() -> None:
 
 def test_in_typeset_text_a_short_line_ends_a_paragraph() -> None:
     text = (
-        "Parental leave\nEverybody who has worked here for a year may take sixteen weeks of\nparental leave, paid in full.\n"
+        "Parental leave\n"
+        "Everybody who has worked here for a year may take sixteen weeks of\nparental leave, paid in full.\n"
         "Requirements:\n• one year of work\n• a letter\nSick leave\nStay at home.\n"
     )
     assert [(text[unit.start : unit.end], unit.kind) for unit in split(text, typeset=True)] == [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 LONGEST_CODE = 800  # characters of a code block that is quoted whole; longer ones are quoted line by line
 LONGEST_LIST = 500  # characters of a list that is quoted together with the line that leads to it ("Bring with you:")
-SHORT_LINE = 0.6  # of the widest line: where lines are set to a width, one that ends earlier ends a paragraph
+SET_WIDTH = 0.85  # of the width of most lines, a line reaches at least, unless it ends a paragraph or is a heading
 
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _HEADING = re.compile(r"^\s{0,3}#{1,6}\s|^\s{0,3}(=+|-{3,})\s*$")
@@ -74,7 +74,7 @@ def _with_their_lists(text: str, units: list[Unit]) -> Iterator[Unit]:
 def _blocks(text: str, *, typeset: bool) -> Iterator[tuple[int, int, str]]:
     """Runs of lines that belong together, as (start, end, kind)."""
     lines = list(re.finditer(r"[^\n]*\n?", text))[:-1] if text else []
-    full = SHORT_LINE * max((len(line.group()) for line in lines), default=0) if typeset else 0
+    width = SET_WIDTH * _usual_width([line.group() for line in lines]) if typeset else 0
     run: tuple[int, int, str] | None = None
     position = 0
     while position < len(lines):
@@ -91,7 +91,7 @@ def _blocks(text: str, *, typeset: bool) -> Iterator[tuple[int, int, str]]:
             position = last + 1
             continue
         kind = _kind(content)
-        ended = position > 0 and len(lines[position - 1].group()) < full and not content.lstrip()[:1].islower()
+        ended = position > 0 and _ends_early(lines[position - 1].group(), content, width)
         if run and (kind is None or kind in ("item", "row") or ended):
             yield run
             run = None
@@ -104,6 +104,18 @@ def _blocks(text: str, *, typeset: bool) -> Iterator[tuple[int, int, str]]:
         position += 1
     if run:
         yield run
+
+
+def _usual_width(lines: list[str]) -> int:
+    """The length that nine lines of ten do not exceed."""
+    lengths = sorted(len(line) for line in lines if line.strip())
+    return lengths[int(0.9 * (len(lengths) - 1))] if lengths else 0
+
+
+def _ends_early(line: str, following: str, width: float) -> bool:
+    """Whether the first word of the following line would have found room on this one; it begins no new sentence then."""
+    word = following.split(maxsplit=1)[:1]
+    return bool(word) and not word[0][:1].islower() and len(line.rstrip()) + 1 + len(word[0]) < width
 
 
 def _kind(line: str) -> str | None:

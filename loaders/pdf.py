@@ -22,7 +22,10 @@ EDGE_LINES = 3  # lines at the top and bottom of a page that may be a running he
 REPEATED = 0.4  # share of pages on which such a line must stand
 FEWEST_PAGES = 4  # of a document that can have running lines
 MOST_FIGURES = 6  # numbers in a running line
+BROKEN = "\u00ad"  # soft hyphen: stands in a page's text where a line ended in a hyphen, until the word is mended
 PASSWORD_ERROR, FORMAT_ERROR = 4, 3  # FPDF_GetLastError
+
+_BROKEN_WORD = re.compile(rf"([^\W_]*){BROKEN}([^\W_]*)")
 
 
 class PDFLoader(BaseLoader):
@@ -36,7 +39,7 @@ class PDFLoader(BaseLoader):
         self.empty_pages: list[int] = []
 
     def lazy_load(self) -> Iterator[Document]:
-        pages = without_running_lines(self._read_pages())
+        pages = with_words_mended(without_running_lines(self._read_pages()))
         self.empty_pages = [number for number, page in enumerate(pages, start=1) if not page.strip()]
         if len(self.empty_pages) == len(pages):
             raise NoText("no text layer: the pages are pictures (scanned); run them through OCR first")
@@ -83,12 +86,44 @@ def _read_page(pdf: Any, number: int) -> str:
 
 
 def clean(text: str) -> str:
-    """Line ends as LF, soft hyphens gone (PDFium writes them as U+FFFE), words broken at a line end joined, NFKC."""
+    """Line ends as LF, NFKC, no control characters; a hyphen at the end of a line becomes BROKEN, and the line goes on.
+
+    PDFium writes such a hyphen as U+0002 or U+FFFE and leaves the line break out; others write it as it is.
+    """
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "\ufffd")
-    text = re.sub("\ufffe\n?|\u00ad\n?", "", text)
-    text = re.sub(r"(?<=[a-z])-\n(?=[a-z])", "", text)
+    text = re.sub("[\x02\ufffe\u00ad]\n?", BROKEN, text)
+    text = re.sub(r"(?<=\w)-\n(?=\w)", BROKEN, text)
     text = unicodedata.normalize("NFKC", text).replace("\f", "\n")
+    text = re.sub(r"[\x01-\x08\x0b\x0e-\x1f\x7f]", "", text)
     return re.sub(r"[ \t]+\n", "\n", text).strip("\n")
+
+
+def with_words_mended(pages: list[str]) -> list[str]:
+    """The pages with each BROKEN decided: "transporta-tion" was one word, "out-of-network" and "COVID-19" were not.
+
+    The document itself tells. Joined, when the whole word stands elsewhere in it, or when a part of it nowhere does;
+    with a hyphen, when the joint is no lower-case word's, or when both parts are words of the document.
+    """
+    if not any(BROKEN in page for page in pages):
+        return pages
+    words = Counter(word for page in pages for word in re.findall(r"[^\W_]+", page.replace(BROKEN, " ").casefold()))
+    pairs = [pair for page in pages for pair in _BROKEN_WORD.findall(page)]
+    parts = Counter(part.casefold() for pair in pairs for part in pair)
+
+    def mend(match: re.Match[str]) -> str:
+        left, right = match.groups()
+        if not left or not right:
+            return left + right
+        whole, first, second = (left + right).casefold(), left.casefold(), right.casefold()
+        if not (left[-1].islower() and right.islower()):
+            hyphen = True
+        elif words[whole]:
+            hyphen = False
+        else:  # a word that only ever stands at such a joint is no word of its own
+            hyphen = words[first] > parts[first] and words[second] > parts[second]
+        return f"{left}-{right}" if hyphen else left + right
+
+    return [_BROKEN_WORD.sub(mend, page).replace(BROKEN, "") for page in pages]
 
 
 def without_running_lines(pages: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from reportlab.lib.pagesizes import A5
 from reportlab.pdfgen.canvas import Canvas
 
 from loaders.errors import Damaged, LoadError, NoText, Protected, TooLarge
-from loaders.pdf import clean, without_running_lines
+from loaders.pdf import clean, with_words_mended, without_running_lines
 from loaders.registry import Limits
 from tests.folder import write_pdf
 from tests.loaders.conftest import ReadFile
@@ -40,8 +40,19 @@ def test_short_documents_keep_every_line() -> None:
     assert without_running_lines(pages) == pages
 
 
-def test_soft_hyphens_and_ligatures_are_resolved() -> None:
-    assert clean("pro\ufffe\ncess and de-\nlay\r\nof\ufb01ce\x00") == "process and delay\noffice\ufffd"
+def test_control_characters_and_ligatures_are_resolved() -> None:
+    assert clean("a\x07b \r\nof\ufb01ce\x00") == "ab\noffice\ufffd"
+
+
+@pytest.mark.parametrize("hyphen", ["\x02", "\ufffe", "\ufffe\n", "\u00ad\r\n", "-\n"])
+def test_words_broken_at_a_line_end_are_mended_as_the_document_writes_them(hyphen: str) -> None:
+    pages = [
+        "The transporta@tion of an out-of@network provider, non@GAAP, COVID@19, every@one.".replace("@", hyphen),
+        "Part of the network. For every day, one of everyone. A provider out of reach.",
+    ]
+    assert with_words_mended([clean(page) for page in pages])[0] == (
+        "The transportation of an out-of-network provider, non-GAAP, COVID-19, everyone."
+    )
 
 
 def test_a_page_without_text_is_a_warning(tmp_path: Path, read: ReadFile) -> None:

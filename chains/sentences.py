@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 LONGEST_CODE = 800  # characters of a code block that is quoted whole; longer ones are quoted line by line
 LONGEST_LIST = 500  # characters of a list that is quoted together with the line that leads to it ("Bring with you:")
-SET_WIDTH = 0.85  # of the width of most lines, a line reaches at least, unless it ends a paragraph or is a heading
+SET_WIDTH = 0.85  # of the usual width is reached by every line that does not end a paragraph
 
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _HEADING = re.compile(r"^\s{0,3}#{1,6}\s|^\s{0,3}(=+|-{3,})\s*$")
@@ -113,7 +113,7 @@ def _usual_width(lines: list[str]) -> int:
 
 
 def _ends_early(line: str, following: str, width: float) -> bool:
-    """Whether the first word of the following line would have found room on this one; it begins no new sentence then."""
+    """Whether the following line begins anew: its first word would have found room on this one."""
     word = following.split(maxsplit=1)[:1]
     return bool(word) and not word[0][:1].islower() and len(line.rstrip()) + 1 + len(word[0]) < width
 

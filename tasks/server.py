@@ -5,6 +5,7 @@ The master process stays small and only restarts the worker when it dies; the wo
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -29,6 +30,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "loglevel": "warning",
             "control_socket_disable": True,
             "post_worker_init": _start_runtime,
+            "worker_int": _ignore_further_signals,
             "worker_exit": _stop_runtime,
         }
         super().__init__()
@@ -48,6 +50,12 @@ def _start_runtime(worker: Any) -> None:
     from tasks.runtime import runtime
 
     runtime.start()
+
+
+def _ignore_further_signals(worker: Any) -> None:
+    """Ctrl-C reaches the worker twice, from the terminal and from its master: the second must not cut the end short."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _stop_runtime(server: Any, worker: Any) -> None:

@@ -55,7 +55,7 @@ def _start_runtime(worker: Any) -> None:
 def _ignore_further_signals(worker: Any) -> None:
     """Ctrl-C reaches the worker twice, from the terminal and from its master: the second must not cut the end short."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)  # not SIG_IGN: Python complains of a signal that is on its way already
 
 
 def _stop_runtime(server: Any, worker: Any) -> None:

@@ -5,12 +5,23 @@ The master process stays small and only restarts the worker when it dies; the wo
 
 from __future__ import annotations
 
-import signal
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import ThreadWorker
 
-STOP_SECONDS = 4  # for answers under way when the server is told to stop
+STOP_SECONDS = 4  # for answers under way when the server is told to stop (SIGTERM), and until the master kills
+QUIT_SECONDS = 1  # the same on Ctrl-C
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """Told to stop, it leaves its loop. gunicorn's own raises SystemExit wherever the signal strikes, also in the middle
+    of its end (Ctrl-C comes twice, from the terminal and from the master) or in a finaliser, where it is lost.
+    """
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        self.cfg.set("graceful_timeout", QUIT_SECONDS)
+        self.handle_exit(sig, frame)
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -20,7 +31,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         self.given = {
             "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
             "workers": 1,
-            "worker_class": "gthread",
+            "worker_class": Worker,
             "threads": threads,
             "worker_connections": threads + 1000,
             "keepalive": 15,
@@ -30,7 +41,6 @@ class Server(BaseApplication):  # type: ignore[misc]
             "loglevel": "warning",
             "control_socket_disable": True,
             "post_worker_init": _start_runtime,
-            "worker_int": _ignore_further_signals,
             "worker_exit": _stop_runtime,
         }
         super().__init__()
@@ -49,13 +59,8 @@ class Server(BaseApplication):  # type: ignore[misc]
 def _start_runtime(worker: Any) -> None:
     from tasks.runtime import runtime
 
-    runtime.start()
-
-
-def _ignore_further_signals(worker: Any) -> None:
-    """Ctrl-C reaches the worker twice, from the terminal and from its master: the second must not cut the end short."""
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # not SIG_IGN: Python complains of a signal that is on its way already
+    if worker.alive:  # otherwise it was told to stop while it was loading
+        runtime.start()
 
 
 def _stop_runtime(server: Any, worker: Any) -> None:

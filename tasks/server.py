@@ -5,23 +5,33 @@ The master process stays small and only restarts the worker when it dies; the wo
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
+
+from backend.api.stopping import told_to_stop
 
 STOP_SECONDS = 4  # for answers under way when the server is told to stop (SIGTERM), and until the master kills
 QUIT_SECONDS = 1  # the same on Ctrl-C
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Told to stop, it leaves its loop. gunicorn's own raises SystemExit wherever the signal strikes, also in the middle
-    of its end (Ctrl-C comes twice, from the terminal and from the master) or in a finaliser, where it is lost.
+    """Leaves its loop when it is told to stop, and has the streams end.
+
+    gunicorn's own raises SystemExit wherever the signal strikes: also in the middle of its end, because Ctrl-C comes
+    twice, from the terminal and from the master, and in finalisers, where it is lost.
     """
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         self.cfg.set("graceful_timeout", QUIT_SECONDS)
         self.handle_exit(sig, frame)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        told_to_stop.set()
+        super().handle_exit(sig, frame)
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -67,3 +77,6 @@ def _stop_runtime(server: Any, worker: Any) -> None:
     from tasks.runtime import runtime
 
     runtime.stop()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # a thread that still waits for a model would hold the end up; its question is stored

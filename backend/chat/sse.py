@@ -13,6 +13,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.utils.encoders import JSONEncoder
 
 from backend.api.errors import body, describe
+from backend.api.stopping import told_to_stop
 from backend.chat.serializers import AnswerSerializer, CitationSerializer
 from backend.chat.services import Exchange, describe_passage
 from chains.model import AnswerEvent, Cited, Done, Retrieved, Token
@@ -34,6 +35,9 @@ def _render(exchange: Exchange, first: AnswerEvent, rest: Iterator[AnswerEvent])
     try:
         for event in itertools.chain([first], rest):
             yield _encode(*_describe(exchange, event))
+            if told_to_stop.is_set() and not isinstance(event, Done):
+                yield _encode("error", body("stopping", "The server is stopping. What was written so far is kept."))
+                break
     except APIException as error:
         yield _encode("error", describe(error))
     except Exception:

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from backend.accounts.models import User
+from backend.api.stopping import told_to_stop
 from backend.chat.models import Conversation, Message
 from backend.knowledge.models import SourceVersion
 from tests.backend.conftest import Sync
@@ -255,3 +256,15 @@ def test_a_reader_who_hangs_up_keeps_what_was_written_marked_as_cut(client: APIC
     assert [message["role"] for message in messages] == ["user", "assistant"]
     assert messages[1]["cut"] is True
     assert messages[1]["content"].startswith("Parental leave")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_server_that_stops_keeps_what_was_written(client: APIClient, knowledge: Path) -> None:
+    answer: Any = client.post("/chat", {"message": QUESTION, "stream": True})
+    told_to_stop.set()
+    try:
+        names = [name for name, _ in events(answer)]
+    finally:
+        told_to_stop.clear()
+    assert names == ["meta", "error"]
+    assert client.get("/chat-history").json()["results"][0]["messages"][0]["content"] == QUESTION

@@ -26,6 +26,7 @@ DENSE = 0.6
 DENSE_FAQ = 0.8
 BM25_SATURATION = 2.2  # k1 + 1 of BM25 with k1 = 1.2, tantivy's: the most that one word's frequency can multiply
 DEPTH = 60  # candidates from each index
+READ_FACTOR = 3  # times k candidates are read at once; mostly the first time is enough
 
 
 class HybridRetriever(BaseRetriever):
@@ -58,10 +59,24 @@ class HybridRetriever(BaseRetriever):
         depth = max(self.depth, self.k)
         while True:
             scored, exhausted = self._candidates(query, vector, depth, source_ids)
-            found = _rank(scored, self.read_chunks(list(scored)))
+            found = self._best(scored)
             if len(found) >= self.k or exhausted:
-                return found[: self.k]
+                return found
             depth *= 4
+
+    def _best(self, scored: Mapping[str, tuple[float, float]]) -> list[Document]:
+        """The `k` best of the candidates; no more of them are read than it takes to be sure of these."""
+        bounds = {chunk_id: max(fuse(*both), fuse(*both, "faq")) for chunk_id, both in scored.items()}
+        order = sorted(bounds, key=lambda chunk_id: (-bounds[chunk_id], chunk_id))
+        read: dict[str, Document] = {}
+        ranked: list[Document] = []
+        for start in range(0, len(order), READ_FACTOR * self.k):
+            part = order[start : start + READ_FACTOR * self.k]
+            if len(ranked) == self.k and ranked[-1].metadata["score"] > bounds[part[0]]:
+                break
+            read.update(self.read_chunks(part))
+            ranked = _rank(scored, read)[: self.k]
+        return ranked
 
     def _candidates(
         self, query: str, vector: np.ndarray, depth: int, source_ids: Sequence[str] | None

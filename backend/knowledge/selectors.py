@@ -18,38 +18,40 @@ if TYPE_CHECKING:
     from vectorstore.retriever import HybridRetriever
 
 
+# What a passage's Document carries in its metadata, and the column it comes from.
+PASSAGE_FIELDS = {
+    "chunk_id": "id",
+    "source_id": "source_id",
+    "version_id": "version_id",
+    "source": "source__path",
+    "source_version": "version__digest",
+    "title": "version__title",
+    "format": "version__format",
+    "page": "page",
+    "heading": "heading",
+    "start": "start",
+    "end": "end",
+    "kind": "kind",
+    "embed_text": "embed_text",
+    "answer_start": "answer_start",
+}
+
+
 def read_chunks(ids: Sequence[str]) -> Mapping[str, Document]:
     """The chunks of these ids that may be answered from, as LangChain Documents by id.
 
     Left out: chunks of removed or replaced versions, and chunks of files that are gone from the folder although no
     sync has seen it yet; so a deleted file stops answering at once, not when the watcher wakes.
     """
-    rows = Chunk.objects.current().filter(id__in=ids).select_related("source", "version").defer("version__text")
-    found = {row.id: row for row in rows}
-    vanished = _vanished_paths({row.source.path for row in found.values()})
-    return {
-        chunk_id: Document(
-            page_content=row.text,
-            metadata={
-                "chunk_id": row.id,
-                "source_id": str(row.source_id),
-                "version_id": str(row.version_id),
-                "source": row.source.path,
-                "source_version": row.version.digest,
-                "title": row.version.title,
-                "format": row.version.format,
-                "page": row.page,
-                "heading": row.heading,
-                "start": row.start,
-                "end": row.end,
-                "kind": row.kind,
-                "embed_text": row.embed_text,
-                "answer_start": row.answer_start,
-            },
-        )
-        for chunk_id, row in found.items()
-        if row.source.path not in vanished
+    # Plain values: to make three model instances of each row would take twice as long as to read it.
+    rows = Chunk.objects.current().filter(id__in=ids).values_list("text", *PASSAGE_FIELDS.values())
+    found = {
+        row[1]: Document(page_content=row[0], metadata=dict(zip(PASSAGE_FIELDS, row[1:], strict=True))) for row in rows
     }
+    vanished = _vanished_paths({document.metadata["source"] for document in found.values()})
+    for document in found.values():
+        document.metadata |= {name: str(document.metadata[name]) for name in ("source_id", "version_id")}
+    return {chunk_id: document for chunk_id, document in found.items() if document.metadata["source"] not in vanished}
 
 
 def make_retriever(index: KnowledgeIndex, k: int) -> HybridRetriever:

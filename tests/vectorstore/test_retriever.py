@@ -99,3 +99,45 @@ def test_equal_texts_are_returned_once(retriever: HybridRetriever, shelf: Shelf)
 @pytest.mark.parametrize("question", ["", "  ", "?", "the of and", "\x00", "漢" * 5000])
 def test_a_question_without_content_finds_little_and_breaks_nothing(retriever: HybridRetriever, question: str) -> None:
     assert len(retriever.invoke(question)) <= 2
+
+
+def test_reading_no_more_than_needed_finds_the_same(tmp_path: Path, embedder: Embedder) -> None:
+    """Against every candidate read and ranked: the same passages in the same order, and fewer read."""
+    subjects = ("leave", "office", "lunch", "travel", "salary", "training")
+    texts = {
+        f"{subject}-{number}": f"Note {number} tells what the rules for {subject} say about case {number % 7}."
+        for subject in subjects
+        for number in range(20)
+    }
+    read: list[str] = []
+
+    class Kinds(Shelf):
+        def read(self, ids: Sequence[str]) -> Mapping[str, Document]:
+            read.extend(ids)
+            documents = super().read(ids)
+            for chunk_id, document in documents.items():
+                document.metadata["kind"] = "faq" if chunk_id.endswith(("1", "4", "7")) else "text"
+            return documents
+
+    shelf = Kinds(texts)
+    vectors = VectorStore.open(tmp_path / "chroma", None, "test", 384)
+    lexical = LexicalIndex.open(tmp_path / "lexical")
+    vectors.upsert(list(texts), embedder.embed_array(list(texts.values())), ["of"] * len(texts))
+    lexical.add([LexicalEntry(name, "of", "", text) for name, text in texts.items()])
+    lexical.commit()
+    retriever = HybridRetriever(
+        embedder=embedder, vectors=vectors, lexical=lexical, read_chunks=shelf.read, k=4, depth=120
+    )
+    for subject in subjects:
+        question = f"What do the rules for {subject} say about case 3?"
+        scored, _ = retriever._candidates(question, embedder.embed_array([question])[0], 120, None)
+        scores = {
+            chunk_id: fuse(*scored[chunk_id], document.metadata["kind"])
+            for chunk_id, document in shelf.read(list(scored)).items()
+        }
+        best = sorted(scores, key=lambda chunk_id: (-scores[chunk_id], f"{chunk_id}.md"))[:4]
+        read.clear()
+        assert sources(retriever, question) == [f"{chunk_id}.md" for chunk_id in best]
+        assert len(read) < len(texts) / 2
+    lexical.close()
+    vectors.close()

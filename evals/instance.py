@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,14 +22,19 @@ SETTLED = 1_700_000_000  # seconds since 1970
 
 
 @contextmanager
-def temporary_instance(folder: Path, names: Sequence[str]) -> Iterator[Client]:
-    """A client of a new instance that has indexed copies of the files `names` of `folder`; gone at the end."""
+def temporary_instance(
+    folder: Path, names: Sequence[str], settings: Mapping[str, str] | None = None
+) -> Iterator[Client]:
+    """A client of a new instance that has indexed copies of the files `names` of `folder`; gone at the end.
+
+    settings: environment variables of the model and the prompt, over those of this process.
+    """
     with tempfile.TemporaryDirectory(prefix="footnote-eval-") as home:
         data_dir, knowledge_dir = Path(home, "data"), Path(home, "knowledge")
         data_dir.mkdir()
         settled_copies(folder, names, knowledge_dir)
         before = dict(os.environ)
-        os.environ.update(isolated_settings(data_dir, knowledge_dir))
+        os.environ.update(isolated_settings(data_dir, knowledge_dir) | dict(settings or {}))
         try:
             with _booted() as client:
                 yield client

@@ -10,10 +10,11 @@ import json
 import math
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import quantiles
 from typing import Any
 
+from evals.comparison import Difference
 from evals.metrics import Metric
 from evals.runner import Result, Run, measure
 
@@ -74,6 +75,39 @@ def as_json(run: Run, measured_at: str | None = None) -> str:
     return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
+def as_comparison(names: Sequence[str], compared: Sequence[Sequence[Difference]]) -> str:
+    """A table for each run beside the first."""
+    lines: list[str] = []
+    for name, differences in zip(names[1:], compared, strict=True):
+        lines += [f"{name} against {names[0]}", ""]
+        lines.append(
+            f"{'metric':<22}{'first':>7}{'other':>7}{'diff.':>8}   {'95 % interval':<18}{'p':>6}{'lost':>6}{'won':>5}"
+            f"{'shows':>7}  verdict"
+        )
+        for found in differences:
+            interval = f"{found.low:+.3f} to {found.high:+.3f}"
+            smallest = "-" if found.smallest is None else f"{found.smallest:.3f}"
+            lines.append(
+                f"{found.name:<22}{found.first:>7.3f}{found.other:>7.3f}{found.difference:>+8.3f}   {interval:<18}"
+                f"{found.p:>6.3f}{found.lost:>6}{found.won:>5}{smallest:>7}  {found.verdict}"
+            )
+        lines.append("")
+    lines.append("lost, won: questions on which only the first, only the other run scored higher.")
+    lines.append("shows: the smallest difference that this set would show four times in five.")
+    return "\n".join(lines)
+
+
+def as_changes(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], most: int) -> str:
+    """The questions that were answered differently, with both answers; `most` of them."""
+    lines = [f"{len(pairs)} questions were answered differently" + (":" if pairs and most else ".")]
+    for first, other in pairs[:most]:
+        lines += ["", f"{first['id']}: {first['question']}"]
+        lines += [f"  {run['outcome']}: {' '.join((run['answer'] or '').split())}" for run in (first, other)]
+    if most and len(pairs) > most:
+        lines += ["", f"and {len(pairs) - most} more (--changes)"]
+    return "\n".join(lines)
+
+
 def _row(metric: Metric) -> str:
     value = "-" if metric.value is None else f"{metric.value:.3f}"
     interval = "" if metric.low is None or metric.high is None else f"{metric.low:.3f} to {metric.high:.3f}"
@@ -91,6 +125,7 @@ def _question(result: Result) -> dict[str, Any]:
         "id": sample.id,
         "question": sample.question,
         "answerable": sample.answerable,
+        "gold": sorted({place.file for place in sample.gold}),
         "kind": sample.kind,
         "tags": list(sample.tags),
         "error": result.error,

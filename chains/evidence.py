@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from langchain_core.documents import Document
 
-from chains.sentences import Unit, split
+from chains.sentences import Unit, split, with_lists
 
 READ_PASSAGES = 4  # of the best passages, sentences are considered
 FEWEST_WORDS = 8  # of a sentence that does without a full stop
@@ -57,7 +57,7 @@ def weigh(question: str, passages: Sequence[Document], embedder: Embeds) -> list
 
 def _units(passage: Document) -> Iterator[tuple[Unit, str]]:
     text = passage.page_content
-    for unit in split(text, typeset=passage.metadata.get("format") == "pdf"):
+    for unit in with_lists(text, split(text, typeset=passage.metadata.get("format") == "pdf")):
         if unit.end - unit.start > LONGEST_UNIT:
             cut = text.rfind(" ", unit.start, unit.start + LONGEST_UNIT)
             unit = Unit(unit.start, cut if cut > unit.start else unit.start + LONGEST_UNIT, unit.kind)

@@ -6,7 +6,7 @@ Every unit is a span of the passage, so that a quote is the text itself and neve
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 LONGEST_CODE = 800  # characters of a code block that is quoted whole; longer ones are quoted line by line
@@ -48,12 +48,13 @@ def split(text: str, *, typeset: bool = False) -> list[Unit]:
             units += [Unit(first, last, kind) for first, last in _sentences(text, body, end)]
         else:
             units.append(Unit(*_trim(text, start, end), kind))
-    said = [unit for unit in units if unit.end > unit.start and any(c.isalnum() for c in text[unit.start : unit.end])]
-    return list(_with_their_lists(text, said))
+    return [unit for unit in units if unit.end > unit.start and any(c.isalnum() for c in text[unit.start : unit.end])]
 
 
-def _with_their_lists(text: str, units: list[Unit]) -> Iterator[Unit]:
-    """A unit that ends with a colon says little without what follows: the list or code joins it, as far as it fits."""
+def with_lists(text: str, units: Sequence[Unit]) -> Iterator[Unit]:
+    """The units, for quoting: one that ends with a colon says little without the list or code after it, which joins it
+    as far as it fits. Claims are not joined: each item of a model's list has a support of its own.
+    """
     position = 0
     while position < len(units):
         unit = units[position]

@@ -94,3 +94,12 @@ def test_a_claim_over_two_sentences_is_quoted_as_their_joined_run() -> None:
 )
 def test_support_needs_every_figure_and_half_of_the_words(quote: str, claim: str, expected: bool) -> None:
     assert supports(quote, claim) is expected
+
+
+def test_each_item_of_a_list_is_a_claim_of_its_own() -> None:
+    text, citations, draft = run(
+        ["What to know:\n- Parental leave lasts 16 weeks [1]\n- Lunch is free on Fridays [2]\n"]
+    )
+    assert text == "What to know:\n- Parental leave lasts 16 weeks [1]\n- Lunch is free on Fridays [2]\n"
+    assert [citation.quote for citation in citations] == ["Parental leave is 16 weeks.", "Lunch is free on Fridays."]
+    assert draft.dropped == 0

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chains.sentences import split
+from chains.sentences import split, with_lists
 
 
 def units(text: str) -> list[tuple[str, str]]:
@@ -47,13 +47,18 @@ def test_list_items_table_rows_and_code_are_units_without_their_markers() -> Non
     ]
 
 
+def quotable(text: str, *, typeset: bool = False) -> list[tuple[str, str]]:
+    joined = with_lists(text, split(text, typeset=typeset))
+    return [(text[unit.start : unit.end], unit.kind) for unit in joined]
+
+
 def test_what_ends_with_a_colon_is_quoted_with_its_list() -> None:
-    assert units("Bring with you:\n\n- a pen\n- paper\n\nWe begin at 8.") == [
+    assert quotable("Bring with you:\n\n- a pen\n- paper\n\nWe begin at 8.") == [
         ("Bring with you:\n\n- a pen\n- paper", "list"),
         ("We begin at 8.", "sentence"),
     ]
     long = "Bring with you:\n\n" + "".join(f"- thing number {number} of many\n" for number in range(40))
-    first, *rest = units(long)
+    first, *rest = quotable(long)
     assert first[1] == "list"
     assert len(first[0]) <= 500
     assert rest[-1] == ("thing number 39 of many", "item")
@@ -65,7 +70,7 @@ def test_in_typeset_text_a_short_line_ends_a_paragraph() -> None:
         "Everybody who has worked here for a year may take sixteen weeks of\nparental leave, paid in full.\n"
         "Requirements:\n• one year of work\n• a letter\nSick leave\nStay at home.\n"
     )
-    assert [(text[unit.start : unit.end], unit.kind) for unit in split(text, typeset=True)] == [
+    assert quotable(text, typeset=True) == [
         ("Parental leave", "sentence"),
         (
             "Everybody who has worked here for a year may take sixteen weeks of\nparental leave, paid in full.",
@@ -79,6 +84,8 @@ def test_in_typeset_text_a_short_line_ends_a_paragraph() -> None:
 
 @given(st.text(alphabet=st.sampled_from("Ab1 .:!?\n-|#`>~[]()é漢。"), max_size=300), st.booleans())
 def test_units_are_ordered_spans_of_the_text_that_do_not_overlap(text: str, typeset: bool) -> None:
-    spans = [(unit.start, unit.end) for unit in split(text, typeset=typeset)]
-    assert all(0 <= start < end <= len(text) for start, end in spans)
-    assert all(spans[i][1] <= spans[i + 1][0] for i in range(len(spans) - 1))
+    plain = split(text, typeset=typeset)
+    for found in (plain, list(with_lists(text, plain))):
+        spans = [(unit.start, unit.end) for unit in found]
+        assert all(0 <= start < end <= len(text) for start, end in spans)
+        assert all(spans[i][1] <= spans[i + 1][0] for i in range(len(spans) - 1))

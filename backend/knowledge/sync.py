@@ -356,11 +356,19 @@ def make_plan(folder: Path, found: Scan, recipe: str, *, full: bool) -> Plan:
     now_ns = time.time_ns()
     read: list[tuple[FileEntry, str, Source | None]] = []
     touch: list[tuple[FileEntry, str, Source]] = []
-    problems = [problem for problem in found.problems if _is_news(known.get(problem.path), problem)]
+    too_long = [
+        Problem(entry.path[:PATH_LIMIT], f"the path is over {PATH_LIMIT} characters")
+        for entry in found.files
+        if len(entry.path) > PATH_LIMIT
+    ]
+    refused = [*found.problems, *too_long]
+    problems = [problem for problem in refused if _is_news(known.get(problem.path), problem)]
     waiting: dict[str, Source | None] = {}
-    unchanged = len(found.problems) - len(problems)
-    present = {problem.path for problem in found.problems}
+    unchanged = len(refused) - len(problems)
+    present = {problem.path for problem in refused}
     for entry in found.files:
+        if len(entry.path) > PATH_LIMIT:
+            continue
         present.add(entry.path)
         source = known.get(entry.path)
         up_to_date = (
@@ -371,8 +379,6 @@ def make_plan(folder: Path, found: Scan, recipe: str, *, full: bool) -> Plan:
         )
         if source and up_to_date and not full and _same_stat(source, entry):
             unchanged += 1
-        elif not 0 <= len(entry.path) <= PATH_LIMIT:
-            problems.append(Problem(entry.path[:PATH_LIMIT], f"the path is over {PATH_LIMIT} characters"))
         elif 0 <= now_ns - entry.mtime_ns < SETTLE_SECONDS * 1e9:
             waiting[entry.path] = source
         else:

@@ -343,3 +343,11 @@ def test_the_parsing_process_is_kept_for_a_while_and_then_ended(folder: Path, sy
     assert first.poll() is not None
     write(folder, "three.md", LEAVE)
     assert sync().report["added"] == 1
+
+
+def test_a_path_that_is_too_long_is_listed_once(folder: Path, sync: Sync) -> None:
+    write(folder, "/".join(["a" * 200] * 6) + "/deep.md", LEAVE)
+    first, second = sync().report, sync().report
+    assert (first["failed"], first["added"]) == (1, 0)
+    assert (second["failed"], second["removed"], second["unchanged"]) == (0, 0, 1)
+    assert "1024 characters" in Source.objects.get().error

@@ -41,7 +41,8 @@ def _run(options: argparse.Namespace) -> int:
 
     settings = {name: value for name, value in (("PROMPT", options.prompt), ("CHAT_MODEL", options.model)) if value}
     try:
-        load_prompt(options.prompt or "default")
+        if options.prompt:
+            load_prompt(options.prompt)
     except UnknownPrompt as error:
         return _refuse(str(error))
     with temporary_instance(dataset.folder, dataset.names, settings) as client:

@@ -20,12 +20,14 @@ from statistics import mean, median
 from typing import Any
 
 from evals.baseline import Baseline
-from evals.instance import isolated_settings, settled_copies
+from evals.instance import temporary_instance
 from evals.model_server import running_model_server
+from evals.runner import Client
 
 SHIPPED = Path(__file__).resolve().parent.parent / "knowledge"
 QUESTIONS = 60  # asked of each side, in turn, so that a slow moment of the machine hits both
 WARM_UP = 5
+MODEL = "openai:bench"
 REPLY = "This is what the passages say about it, in a sentence of about twenty words, which are sent one by one now."
 
 
@@ -39,41 +41,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     with tempfile.TemporaryDirectory(prefix="footnote-bench-") as home, running_model_server() as server:
         server.reply = lambda _: REPLY
-        data_dir, files = Path(home, "data"), Path(home, "knowledge")
-        data_dir.mkdir()
-        settled_copies(folder, names, files)
-        os.environ.update(isolated_settings(data_dir, files))
-        os.environ.update(DEBUG="", CHAT_MODEL="openai:bench", OPENAI_BASE_URL=server.url, OPENAI_API_KEY="none")
-        _measure(files, Path(home, "baseline"), len(names))
+        settings = {"CHAT_MODEL": MODEL, "OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "none", "DEBUG": ""}
+        # Its own ingestion is not counted: it loads and converts the model for both sides.
+        with temporary_instance(folder, names, settings) as product:
+            _measure(product, folder, Path(home), len(names))
     return 0
 
 
-def _measure(files: Path, baseline_dir: Path, count: int) -> None:
-    from evals.product import booted
+def _measure(product: Client, folder: Path, baseline_dir: Path, count: int) -> None:
+    from backend.knowledge.index import get_index
+    from backend.knowledge.models import Chunk
+    from chains.models import load_chat_model
 
-    with booted() as product:  # a first ingestion, not counted: it loads and converts the model for both sides
-        from backend.knowledge.index import get_index
-        from backend.knowledge.models import Chunk
-        from chains.models import load_chat_model
+    baseline = Baseline(get_index().embedder, baseline_dir)
+    ours, theirs = _time(_ingest_again), _time(lambda: baseline.ingest(folder))
+    texts = list(Chunk.objects.current().values_list("text", flat=True))
+    print(f"{count} files; {len(texts)} passages, baseline {baseline.collection.count()}\n")
+    print(f"{'':<24}{'Footnote':>12}{'baseline':>12}{'ratio':>8}")
+    _row("ingestion, s", ours.wall, theirs.wall)
+    _row("ingestion, CPU s", ours.cpu, theirs.cpu)
 
-        baseline = Baseline(get_index().embedder, baseline_dir)
-        ours, theirs = _time(_ingest_again), _time(lambda: baseline.ingest(files))
-        texts = list(Chunk.objects.current().values_list("text", flat=True))
-        print(f"{count} files; {len(texts)} passages, baseline {baseline.collection.count()}\n")
-        print(f"{'':<24}{'Footnote':>12}{'baseline':>12}{'ratio':>8}")
-        _row("ingestion, s", ours.wall, theirs.wall)
-        _row("ingestion, CPU s", ours.cpu, theirs.cpu)
-
-        questions = [" ".join(text.split()[:12]) + "?" for text in texts[:: max(1, len(texts) // QUESTIONS)]]
-        _compare("search", questions, lambda question: product.search(question, 4), baseline.search)
-        model = load_chat_model("openai:bench", 60.0)
-        assert model is not None  # noqa: S101 (for the type checker)
-        _compare(
-            "chat",
-            questions,
-            lambda question: product.ask(question, ()),
-            lambda question: baseline.answer(question, model),
-        )
+    questions = [" ".join(text.split()[:12]) + "?" for text in texts[:: max(1, len(texts) // QUESTIONS)]]
+    _compare("search", questions, lambda question: product.search(question, 4), baseline.search)
+    model = load_chat_model(MODEL, 60.0)
+    assert model is not None  # noqa: S101 (for the type checker)
+    _compare(
+        "chat",
+        questions,
+        lambda question: product.ask(question, ()),
+        lambda question: baseline.answer(question, model),
+    )
 
 
 def _ingest_again() -> None:

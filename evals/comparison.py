@@ -14,12 +14,15 @@ Paired, because the same questions were asked: what counts is the difference que
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import comb
 from typing import Any
 
 import numpy as np
+
+from evals.scorers.abstention import is_declined
+from evals.scorers.retrieval import recall, reciprocal_rank
 
 DRAWS = 10_000
 DRAWS_AT_ONCE = 500  # keeps the memory small
@@ -69,8 +72,8 @@ class Difference:
 
 
 FIGURES = (
-    Figure("recall@5", lambda q: float(q["rank"] is not None and q["rank"] <= 5) if q["answerable"] else None),
-    Figure("MRR@10", lambda q: _reciprocal(q["rank"]) if q["answerable"] else None, yes_no=False),
+    Figure("recall@5", lambda q: float(recall(q["rank"], 5)) if q["answerable"] else None),
+    Figure("MRR@10", lambda q: reciprocal_rank(q["rank"], 10) if q["answerable"] else None, yes_no=False),
     Figure("right abstentions", lambda q: _declined(q) if not q["answerable"] else None),
     Figure("false refusals", lambda q: _declined(q) if q["answerable"] else None, more_is_better=False),
     Figure("answer contains gold", lambda q: None if q["contains"] is None else float(q["contains"])),
@@ -107,9 +110,7 @@ def refuse_if_different(first: Mapping[str, Any], other: Mapping[str, Any]) -> N
 
 def changed(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """The questions whose answers differ in text or outcome, each as it stands in both runs."""
-    theirs = {question["id"]: question for question in other["questions"]}
-    pairs = [(question, theirs[question["id"]]) for question in first["questions"]]
-    return [(a, b) for a, b in pairs if (a["answer"], a["outcome"]) != (b["answer"], b["outcome"])]
+    return [(a, b) for a, b in _pairs(first, other) if (a["answer"], a["outcome"]) != (b["answer"], b["outcome"])]
 
 
 def mcnemar(lost: int, won: int) -> float:
@@ -147,11 +148,9 @@ def bootstrap(differences: Sequence[float], clusters: Sequence[str], seed: int) 
 
 
 def _difference(figure: Figure, first: Mapping[str, Any], other: Mapping[str, Any], seed: int) -> Difference | None:
-    theirs = {question["id"]: question for question in other["questions"]}
     scores: list[tuple[float, float]] = []
     documents: list[str] = []
-    for question in first["questions"]:
-        twin = theirs[question["id"]]
+    for question, twin in _pairs(first, other):
         if question["error"] or twin["error"]:
             continue
         a, b = figure.score(question), figure.score(twin)
@@ -185,6 +184,12 @@ def _difference(figure: Figure, first: Mapping[str, Any], other: Mapping[str, An
     )
 
 
+def _pairs(first: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Each question as it stands in both runs."""
+    theirs = {question["id"]: question for question in other["questions"]}
+    return ((question, theirs[question["id"]]) for question in first["questions"])
+
+
 def _judged(same: Sequence[Difference]) -> list[Difference]:
     """One figure of several runs, with corrected p and a verdict: both the p and the interval must speak for it."""
     judged = []
@@ -195,9 +200,5 @@ def _judged(same: Sequence[Difference]) -> list[Difference]:
     return judged
 
 
-def _reciprocal(rank: int | None) -> float:
-    return 1 / rank if rank is not None and rank <= 10 else 0.0
-
-
 def _declined(question: Mapping[str, Any]) -> float | None:
-    return None if question["outcome"] is None else float(question["outcome"] == "abstained")
+    return None if question["outcome"] is None else float(is_declined(question["outcome"]))

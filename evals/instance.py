@@ -32,7 +32,7 @@ def temporary_instance(
     with tempfile.TemporaryDirectory(prefix="footnote-eval-") as home:
         data_dir, knowledge_dir = Path(home, "data"), Path(home, "knowledge")
         data_dir.mkdir()
-        settled_copies(folder, names, knowledge_dir)
+        _copy(folder, names, knowledge_dir)
         before = dict(os.environ)
         os.environ.update(isolated_settings(data_dir, knowledge_dir) | dict(settings or {}))
         try:
@@ -49,7 +49,7 @@ def isolated_settings(data_dir: Path, knowledge_dir: Path) -> dict[str, str]:
     return dict.fromkeys(NOT_INHERITED, "") | own
 
 
-def settled_copies(folder: Path, names: Sequence[str], target: Path) -> None:
+def _copy(folder: Path, names: Sequence[str], target: Path) -> None:
     """Copy the files `names` of `folder` to `target`: links out of a watched folder are not followed.
 
     The copies are of an old date, so that none waits to settle.

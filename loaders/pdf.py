@@ -23,7 +23,7 @@ REPEATED = 0.4  # share of pages on which such a line must stand
 FEWEST_PAGES = 4  # of a document that can have running lines
 MOST_FIGURES = 6  # numbers in a running line
 BROKEN = "\u00ad"  # soft hyphen: stands in a page's text where a line ended in a hyphen, until the word is mended
-PASSWORD_ERROR, FORMAT_ERROR = 4, 3  # FPDF_GetLastError
+PASSWORD_ERROR = 4  # FPDF_GetLastError
 
 _BROKEN_WORD = re.compile(rf"([^\W_]*){BROKEN}([^\W_]*)")
 

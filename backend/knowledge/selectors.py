@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Substr
 from langchain_core.documents import Document
 
@@ -80,12 +80,6 @@ def list_sources(state: str | None = None) -> QuerySet[Source]:
     """Sources by path, each with its current version at hand."""
     sources = Source.objects.select_related("current_version").defer("current_version__text")
     return sources.filter(state=state) if state else sources
-
-
-def count_by_state() -> dict[str, int]:
-    """How many sources are in each state."""
-    rows = Source.objects.order_by().values_list("state").annotate(Count("pk"))
-    return {state: count for state, count in rows}  # noqa: C416 (a typed copy)
 
 
 def source_ids_under(prefix: str) -> list[str]:

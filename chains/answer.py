@@ -122,6 +122,7 @@ class AnswerChain(Runnable[Question, Any]):
                 model=self.model.name,
                 prompt=self.prompt.label,
                 latency_ms=clock.result(draft.verify_seconds),
+                confidence=round(decision.confidence, 4),
                 usage=draft.usage,
                 dropped=draft.dropped,
             )

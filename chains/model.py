@@ -53,6 +53,8 @@ class Answer:
     """The answer and everything that is kept of how it was made.
 
     latency_ms: milliseconds of condense, retrieve, generate, verify and total.
+    confidence: in [0, 1], that what was found holds the answer, as decided before a word was written; None where it was
+    not decided.
     usage: input_tokens and output_tokens of the chat model; zeros when none was asked.
     dropped: citations that did not check out and were left out.
     """
@@ -64,6 +66,7 @@ class Answer:
     model: str
     prompt: str
     latency_ms: dict[str, float]
+    confidence: float | None = None
     usage: dict[str, int] = field(default_factory=lambda: {"input_tokens": 0, "output_tokens": 0})
     dropped: int = 0
 

@@ -1,102 +1,112 @@
-"""python -m evals run DATASET: asks a temporary instance every question of a data set and prints the figures.
-python -m evals compare A B ...: says which of the runs is better, by how much, and whether that is more than chance.
+"""python -m evals: does it answer well, how fast, which prompt is better, and are we sure.
 
-Exit status: 0 when figures were measured, 1 when every question ended in an error, 2 when the command, the data set or
-a run is wrong.
+run       asks a temporary instance, or a running server, every question of a data set and prints the figures
+compare   says which of several runs is better, by how much, and whether that is more than chance
+gate      fails when a run is worse than a baseline or a figure beyond its bound
+report    makes the HTML page or the JUnit file of runs that were made before
+init      writes a data set to start from
+make      drafts questions from documents, or from chats that went wrong, for a person to check
+
+Exit status: 0 when all went well; 1 when every question ended in an error, or the gate is shut; 2 when the command, the
+data set or a run is wrong; 130 when interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
-from evals.comparison import NotComparable, changed, compare
-from evals.report import as_changes, as_comparison, as_json, as_table
-from evals.runner import run
-from evals.samples import DatasetError, Sample, load_dataset
+from evals import commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
-    return command(options)
-
-
-def _run(options: argparse.Namespace) -> int:
-    if options.output and not options.output.resolve().parent.is_dir():
-        return _refuse(f"There is no folder {options.output.parent} to write {options.output.name} into.")
     try:
-        dataset = load_dataset(options.dataset)
-    except DatasetError as error:
-        return _refuse(str(error))
-    from chains.errors import UnknownPrompt
-    from chains.prompts import load_prompt
-    from evals.instance import temporary_instance  # brings Django, which --help and a wrong path can do without
-
-    settings = {name: value for name, value in (("PROMPT", options.prompt), ("CHAT_MODEL", options.model)) if value}
-    try:
-        if options.prompt:
-            load_prompt(options.prompt)
-    except UnknownPrompt as error:
-        return _refuse(str(error))
-    with temporary_instance(dataset.folder, dataset.names, settings) as client:
-        measured = run(
-            dataset,
-            client,
-            limit=options.limit,
-            seed=options.seed,
-            k=options.k,
-            search_only=options.search_only,
-            progress=_progress,
-        )
-    print(as_table(measured))
-    if options.output:
-        options.output.write_text(as_json(measured, datetime.now(UTC).isoformat(timespec="seconds")), encoding="utf-8")
-    return 1 if len(measured.errors) == len(measured.results) else 0
-
-
-def _compare(options: argparse.Namespace) -> int:
-    try:
-        runs = [json.loads(path.read_text(encoding="utf-8")) for path in (options.first, *options.others)]
-        compared = compare(runs, options.seed)
-    except OSError as error:
-        return _refuse(f"{error.filename} cannot be read: {error.strerror}.")
-    except (ValueError, KeyError, TypeError):
-        return _refuse("One of these files is not a run that `evals run --output` wrote.")
-    except NotComparable as error:
-        return _refuse(str(error))
-    print(as_comparison([path.name for path in (options.first, *options.others)], compared))
-    for other in runs[1:]:
-        print("\n" + as_changes(changed(runs[0], other), options.changes))
-    return 0
+        return command(options)
+    except commands.Refused as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped. What was answered is kept: the same command goes on from there.", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m evals", description="Does it answer well, and how fast.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = commands.add_parser("run", help="ask every question of a data set and print the figures")
+    parser = argparse.ArgumentParser(
+        prog="python -m evals", description="Does it answer well, how fast, which prompt is better, and are we sure."
+    )
+    subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = subcommands.add_parser("run", help="ask every question of a data set and print the figures")
     command.add_argument("dataset", metavar="DATASET", help="`sample`, or a folder with files/ and questions.jsonl")
     command.add_argument("--limit", type=_positive, metavar="N", help="only N questions, drawn with --seed")
-    command.add_argument("--seed", type=int, default=0, metavar="S", help="of the draw (default 0)")
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="of draws and intervals (default 0)")
     command.add_argument("--k", type=_positive, default=10, metavar="K", help="passages per search (default 10)")
+    command.add_argument("--workers", type=_positive, default=1, metavar="N", help="questions at a time (default 1)")
+    command.add_argument("--timeout", type=_seconds, metavar="S", help="seconds for a model's answer (default 60)")
     command.add_argument("--search-only", action="store_true", help="measure retrieval alone; no answers are made")
     command.add_argument("--prompt", metavar="NAME", help="a file in chains/prompts/ (default: the configured one)")
     command.add_argument("--model", metavar="MODEL", help="extractive or provider:model (default: the configured one)")
+    command.add_argument("--robustness", action="store_true", help="also reworded, among noise, with altered documents")
+    command.add_argument("--noise", type=Path, metavar="FOLDER", help="documents to add for the noise condition")
+    command.add_argument("--judge", metavar="MODEL", help="a chat model that judges faithfulness and relevance")
+    command.add_argument("--url", metavar="URL", help="a running server that has indexed the files, instead of an own one")
+    command.add_argument("--username", metavar="NAME", help="account on it; the password is in FOOTNOTE_PASSWORD")
+    command.add_argument("--cache", type=Path, metavar="DIR", help="where answers are kept (default DATA_DIR/evals)")
+    command.add_argument("--no-cache", action="store_true", help="ask everything anew, and keep nothing")
     command.add_argument("--output", type=Path, metavar="FILE", help="write the whole run as JSON")
-    command.set_defaults(command=_run)
-    command = commands.add_parser("compare", help="which run is better, and is it more than chance")
+    command.add_argument("--brief", action="store_true", help="without passages in it: small enough for a baseline")
+    _add_reports(command)
+    command.set_defaults(command=commands.run_dataset)
+
+    command = subcommands.add_parser("compare", help="which run is better, and is it more than chance")
     command.add_argument("first", type=Path, metavar="A", help="what `evals run --output` wrote")
     command.add_argument("others", type=Path, nargs="+", metavar="B", help="runs to compare with it")
+    command.add_argument("--figure", metavar="NAME", help="the figure that decides (default `right answers`)")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="of the bootstrap (default 0)")
     command.add_argument("--changes", type=int, default=5, metavar="N", help="answers to show side by side (default 5)")
-    command.set_defaults(command=_compare)
+    command.add_argument("--html", type=Path, metavar="FILE", help="write a page with charts and every question")
+    command.add_argument("--output", type=Path, metavar="FILE", help="write the comparison as JSON")
+    command.set_defaults(command=commands.compare_runs)
+
+    command = subcommands.add_parser("gate", help="fail when a run is not good enough")
+    command.add_argument("run", type=Path, metavar="RUN", help="what `evals run --output` wrote")
+    command.add_argument("--baseline", type=Path, metavar="FILE", help="an earlier run over the same questions")
+    command.add_argument(
+        "--fail-on",
+        action="append",
+        required=True,
+        metavar="RULE",
+        help='a bound such as "recall@5<0.8" or "errors>0", or `worse`: than the baseline, in any figure; repeat it',
+    )
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="of the bootstrap (default 0)")
+    command.set_defaults(command=commands.gate_run)
+
+    command = subcommands.add_parser("report", help="the page or the JUnit file of earlier runs")
+    command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="what `evals run --output` wrote")
+    _add_reports(command)
+    command.set_defaults(command=commands.report_runs)
+
+    command = subcommands.add_parser("init", help="write a data set to start from")
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="a new or empty folder")
+    command.set_defaults(command=commands.init_dataset)
+
+    command = subcommands.add_parser("make", help="draft questions, for a person to check")
+    command.add_argument("folder", type=Path, metavar="DATASET", help="a folder with files/")
+    command.add_argument("--chats", action="store_true", help="from this instance's chats that were declined or disliked")
+    command.add_argument("--number", type=_positive, default=20, metavar="N", help="questions to draft (default 20)")
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="of the draw (default 0)")
+    command.add_argument("--model", metavar="MODEL", help="a chat model that writes them (default: the configured one)")
+    command.set_defaults(command=commands.draft_questions)
     return parser
+
+
+def _add_reports(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--html", type=Path, metavar="FILE", help="write a page with charts and every question")
+    command.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit file, a test case per question")
 
 
 def _positive(text: str) -> int:
@@ -106,14 +116,11 @@ def _positive(text: str) -> int:
     return number
 
 
-def _progress(samples: Sequence[Sample]) -> Iterable[Sample]:
-    bar: Iterable[Sample] = tqdm(samples, unit="question", file=sys.stderr, disable=None)
-    return bar
-
-
-def _refuse(message: str) -> int:
-    print(message, file=sys.stderr)
-    return 2
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return seconds
 
 
 if __name__ == "__main__":

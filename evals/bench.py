@@ -38,13 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not folder.is_dir():
         print(f"There is no folder {folder}.", file=sys.stderr)
         return 2
-    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     with tempfile.TemporaryDirectory(prefix="footnote-bench-") as home, running_model_server() as server:
         server.reply = lambda _: REPLY
         settings = {"CHAT_MODEL": MODEL, "OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "none", "DEBUG": ""}
         # Its own ingestion is not counted: it loads and converts the model for both sides.
-        with temporary_instance(folder, names, settings) as product:
-            _measure(product, folder, Path(home), len(names))
+        with temporary_instance(settings) as instance:
+            instance.use(files)
+            _measure(instance.client(), folder, Path(home), len(files))
     return 0
 
 

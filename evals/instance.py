@@ -10,37 +10,94 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from evals.runner import Client
+if TYPE_CHECKING:
+    from evals.product import ProductClient
 
 # An empty value counts as unset, and still keeps `.env` from setting the variable.
 NOT_INHERITED = ("DATABASE_URL", "CHROMA_URL", "REDIS_URL", "EMAIL_URL")
 SETTLED = 1_700_000_000  # seconds since 1970
 
+Files = Mapping[str, Path | bytes]  # content, or where it is, by path in the watched folder
+
+
+class Instance:
+    """Made when its client is first asked for: a run whose answers are all known does without one."""
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._stack = ExitStack()
+        self._client: ProductClient | None = None
+        self._wanted: Files = {}
+        self._placed: dict[str, Path | bytes] = {}
+        self._age = 0
+
+    def use(self, files: Files) -> None:
+        """Let the watched folder hold these files and no others, from the next `client` on."""
+        self._wanted = files
+
+    def client(self) -> ProductClient:
+        """The product, after it has indexed the files. RuntimeError when one of them cannot be read."""
+        if self._client is None:
+            self._folder = self._prepare()
+            self._place()
+            from evals.product import booted  # Django comes with it, so not before the environment is set
+
+            self._client = self._stack.enter_context(booted())
+        elif dict(self._wanted) != self._placed:
+            self._place()
+            self._client.sync()
+        return self._client
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _prepare(self) -> Path:
+        home = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="footnote-eval-")))
+        data_dir, knowledge_dir = home / "data", home / "knowledge"
+        data_dir.mkdir()
+        knowledge_dir.mkdir()
+        before = dict(os.environ)
+        os.environ.update(isolated_settings(data_dir, knowledge_dir) | dict(self._settings))
+        self._stack.callback(_restore, before)
+        return knowledge_dir
+
+    def _place(self) -> None:
+        """Write what is not there yet and remove what is not wanted; links out of a watched folder are not followed.
+
+        The files are of old dates, so that none waits to settle; a file that is replaced gets another date.
+        """
+        for name in self._placed.keys() - self._wanted.keys():
+            (self._folder / name).unlink()
+            del self._placed[name]
+        self._age += 1
+        for name, content in self._wanted.items():
+            if self._placed.get(name) == content:
+                continue
+            target = self._folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, bytes):
+                target.write_bytes(content)
+            else:
+                shutil.copyfile(content, target)
+            os.utime(target, (SETTLED, SETTLED + self._age))
+            self._placed[name] = content
+
 
 @contextmanager
-def temporary_instance(
-    folder: Path, names: Sequence[str], settings: Mapping[str, str] | None = None
-) -> Iterator[Client]:
-    """A client of a new instance that has indexed copies of the files `names` of `folder`; gone at the end.
-
-    settings: environment variables of the model and the prompt, over those of this process.
+def temporary_instance(settings: Mapping[str, str] | None = None) -> Iterator[Instance]:
+    """A new instance, gone at the end. settings: environment variables of the model and the prompt, over those of this
+    process.
     """
-    with tempfile.TemporaryDirectory(prefix="footnote-eval-") as home:
-        data_dir, knowledge_dir = Path(home, "data"), Path(home, "knowledge")
-        data_dir.mkdir()
-        _copy(folder, names, knowledge_dir)
-        before = dict(os.environ)
-        os.environ.update(isolated_settings(data_dir, knowledge_dir) | dict(settings or {}))
-        try:
-            with _booted() as client:
-                yield client
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+    instance = Instance(settings or {})
+    try:
+        yield instance
+    finally:
+        instance.close()
 
 
 def isolated_settings(data_dir: Path, knowledge_dir: Path) -> dict[str, str]:
@@ -49,22 +106,6 @@ def isolated_settings(data_dir: Path, knowledge_dir: Path) -> dict[str, str]:
     return dict.fromkeys(NOT_INHERITED, "") | own
 
 
-def _copy(folder: Path, names: Sequence[str], target: Path) -> None:
-    """Copy the files `names` of `folder` to `target`: links out of a watched folder are not followed.
-
-    The copies are of an old date, so that none waits to settle.
-    """
-    target.mkdir()
-    for name in names:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / name, target / name)
-        os.utime(target / name, (SETTLED, SETTLED))
-
-
-@contextmanager
-def _booted() -> Iterator[Client]:
-    """The product over the folders that the environment names; Django comes with it, so not before it is set."""
-    from evals.product import booted
-
-    with booted() as client:
-        yield client
+def _restore(environment: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)

@@ -20,26 +20,32 @@ def booted() -> Iterator[ProductClient]:
     from django.core.management import call_command
 
     from backend.accounts.models import User
-    from backend.knowledge import services
     from backend.knowledge.index import close_index
 
     call_command("migrate", interactive=False, verbosity=0)
     try:
-        run = services.sync("eval")
-        if run.state != "done":
-            raise RuntimeError(f"The files could not be indexed: {run.error}")
-        if failed := run.report["names"]["failed"]:
-            raise RuntimeError("These files could not be read: " + "; ".join(": ".join(row) for row in failed))
-        yield ProductClient(User.objects.create_user("eval", "eval@example.org", None))
+        client = ProductClient(User.objects.create_user("eval", "eval@example.org", None))
+        client.sync()
+        yield client
     finally:
         close_index()
 
 
 class ProductClient:
-    """See evals.runner.Client."""
+    """See evals.runner.Client. Threads may share it."""
 
     def __init__(self, user: Any) -> None:
         self.user = user
+
+    def sync(self) -> None:
+        """Index the watched folder as it is now; RuntimeError when a file cannot be read."""
+        from backend.knowledge import services
+
+        run = services.sync("eval")
+        if run.state != "done":
+            raise RuntimeError(f"The files could not be indexed: {run.error}")
+        if failed := run.report["names"]["failed"]:
+            raise RuntimeError("These files could not be read: " + "; ".join(": ".join(row) for row in failed))
 
     def ask(self, question: str, history: Sequence[Turn]) -> dict[str, Any]:
         from backend.chat import services
@@ -62,15 +68,12 @@ class ProductClient:
 
         return selectors.search(get_index(), condense(question, _messages(history), chat_model().llm), k, None)
 
-    def source_text(self, source: str) -> str | None:
-        from backend.knowledge.models import SourceVersion
+    def source_text(self, source: str, start: int, end: int) -> str | None:
+        from backend.knowledge.models import Source
+        from backend.knowledge.selectors import read_span
 
-        return (
-            SourceVersion.objects.filter(source__path=source)
-            .values_list("text", flat=True)
-            .order_by("-created_at")
-            .first()
-        )
+        version = Source.objects.filter(path=source).values_list("current_version", flat=True).first()
+        return read_span(str(version), start, end) if version else None
 
 
 def _messages(history: Sequence[Turn]) -> list[Any]:

@@ -1,85 +1,71 @@
-"""A Run as a table for the terminal and as JSON for later comparison.
-
-The JSON is byte-identical for identical inputs, except for its last part, `measured`: durations, machine and time,
-which differ by nature. Figures are rounded to six decimals.
-"""
+"""Runs and comparisons as tables for the terminal."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import platform
 from collections.abc import Mapping, Sequence
-from statistics import quantiles
 from typing import Any
 
-from evals.comparison import Difference
-from evals.metrics import Metric
-from evals.runner import Result, Run, measure
+from evals.comparison import Difference, Verdict
 
-FORMAT = 1
+SHOWN_ERRORS = 5
 
 
-def as_table(run: Run) -> str:
-    """The figures with their intervals, then what went wrong, then how long it took."""
-    results = f"{len(run.results)} questions ({sum(r.sample.answerable for r in run.results)} answerable)"
-    lines = [f"{run.dataset.name}: {results} over {len(run.dataset.names)} files, digest {run.dataset.digest[:12]}"]
-    if models := _distinct(run, "model"):
-        lines.append(f"model {', '.join(models)}; prompt {', '.join(_distinct(run, 'prompt'))}")
-    lines += ["", f"{'metric':<24}{'value':>8}   {'95 % interval':<16}{'n':>6}"]
-    lines += [_row(metric) for metric in measure(run)]
-    lines += ["", f"{'errors':<24}{len(run.errors):>8}   not counted above"]
-    lines += [f"  {result.sample.id}: {result.error}" for result in run.errors[:5]]
-    if len(run.errors) > 5:
-        lines.append(f"  and {len(run.errors) - 5} more")
-    for name, figures in _latencies(run).items():
+def as_table(run: Mapping[str, Any]) -> str:
+    """The figures of a run with their intervals, then what went wrong, then how long it took and what it cost."""
+    questions, dataset = run["questions"], run["dataset"]
+    answerable = sum(question["answerable"] for question in questions)
+    lines = [
+        f"{dataset['name']}: {len(questions)} questions ({answerable} answerable) over {len(dataset['files'])} files, "
+        f"digest {dataset['digest'][:12]}"
+    ]
+    if models := run["settings"]["models"]:
+        lines.append(f"model {', '.join(models)}; prompt {', '.join(run['settings']['prompts'])}")
+    lines += ["", f"{'metric':<32}{'value':>8}   {'95 % interval':<16}{'n':>6}"]
+    lines += [_row(name, metric) for name, metric in run["metrics"].items()]
+    if note := validity_note(run):
+        lines += ["", note]
+    lines += ["", f"{'errors, time-outs':<32}{run['errors']:>5}, {run['timeouts']}   not counted above"]
+    failed = [question for question in questions if question["error"]]
+    lines += [f"  {question['id']}: {question['error']}" for question in failed[:SHOWN_ERRORS]]
+    if len(failed) > SHOWN_ERRORS:
+        lines.append(f"  and {len(failed) - SHOWN_ERRORS} more")
+    for name, spread in run["measured"]["latency"].items():
         lines.append(
-            f"{name:<24}{figures['p50_ms']:>8.1f}   ms p50, {figures['p95_ms']:.1f} p95, {figures['max_ms']:.1f} max"
+            f"{name:<32}{spread['p50_ms']:>8.1f}   ms p50, {spread['p95_ms']:.1f} p95, {spread['p99_ms']:.1f} p99, "
+            f"{spread['max_ms']:.1f} max"
+        )
+    used = run["usage"]
+    if used["input_tokens"] or used["output_tokens"]:
+        price = f", cost {used['cost']:.4f}" if not used["answers_without_price"] else ", price not known"
+        lines.append(f"{'tokens':<32}{used['input_tokens']:>8} in, {used['output_tokens']} out{price}")
+    if run["measured"]["reused"]:
+        lines.append(
+            f"{run['measured']['reused']} of {len(questions)} answers were known from before, with their durations "
+            "(--no-cache asks again)"
         )
     return "\n".join(lines)
 
 
-def as_json(run: Run, measured_at: str | None = None) -> str:
-    """The whole run. `measured_at` (ISO 8601) is the time of the run, if it is to be told."""
-    document = {
-        "format": FORMAT,
-        "dataset": {
-            "name": run.dataset.name,
-            "digest": run.dataset.digest,
-            "files": len(run.dataset.names),
-            "questions": len(run.dataset.samples),
-        },
-        "settings": {
-            "limit": run.limit,
-            "seed": run.seed,
-            "k": run.k,
-            "search_only": run.search_only,
-            "models": _distinct(run, "model"),
-            "prompts": _distinct(run, "prompt"),
-        },
-        "metrics": {metric.name: _metric(metric) for metric in measure(run)},
-        "errors": len(run.errors),
-        "questions": [_question(result) for result in run.results],
-        "measured": {
-            "at": measured_at,
-            "latency": _latencies(run),
-            "machine": {
-                "system": platform.system(),
-                "processor": platform.machine(),
-                "cores": os.cpu_count(),
-                "python": platform.python_version(),
-            },
-        },
-    }
-    return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+def validity_note(run: Mapping[str, Any]) -> str:
+    """What perfect validity is worth where answers are made of quotes."""
+    metrics = run["metrics"]
+    if run["settings"]["models"] != ["extractive"] or "citation validity" not in metrics:
+        return ""
+    beside = [
+        f"{name} {metrics[name]['value']:.2f}"
+        for name in ("recall@5", "false refusals", "right abstentions")
+        if name in metrics and metrics[name]["value"] is not None
+    ]
+    return f"Extractive answers are cut from the documents, so their quotes are valid: read that beside {', '.join(beside)}."
 
 
-def as_comparison(names: Sequence[str], compared: Sequence[Sequence[Difference]]) -> str:
-    """A table for each run beside the first."""
+def as_comparison(names: Sequence[str], compared: Sequence[Sequence[Difference]], verdicts: Sequence[Verdict]) -> str:
+    """A table for each run beside the first, and the verdict on it."""
     lines: list[str] = []
-    for name, differences in zip(names[1:], compared, strict=True):
-        lines += [f"{name} against {names[0]}", ""]
+    for name, differences, verdict in zip(names[1:], compared, verdicts, strict=True):
+        lines += [f"{name} against {names[0]}: {verdict.word} ({verdict.reason})", ""]
+        if verdict.left_out:
+            lines += [f"{verdict.left_out} questions are left out, because one of the runs had an error there.", ""]
         lines.append(
             f"{'metric':<22}{'first':>7}{'other':>7}{'diff.':>8}   {'95 % interval':<18}{'p':>6}{'lost':>6}{'won':>5}"
             f"{'shows':>7}  verdict"
@@ -88,12 +74,18 @@ def as_comparison(names: Sequence[str], compared: Sequence[Sequence[Difference]]
             interval = f"{found.low:+.3f} to {found.high:+.3f}"
             smallest = "-" if found.smallest is None else f"{found.smallest:.3f}"
             lines.append(
-                f"{found.name:<22}{found.first:>7.3f}{found.other:>7.3f}{found.difference:>+8.3f}   {interval:<18}"
-                f"{found.p:>6.3f}{found.lost:>6}{found.won:>5}{smallest:>7}  {found.verdict}"
+                f"{found.name:<22}{found.first.value:>7.3f}{found.other.value:>7.3f}{found.difference:>+8.3f}   "
+                f"{interval:<18}{found.p:>6.3f}{found.lost:>6}{found.won:>5}{smallest:>7}  {found.verdict}"
             )
         lines.append("")
+        rates = [found for found in differences if found.yes_no]
+        if rates:
+            lines.append("Wilson intervals of the rates (95 %), first and other:")
+            lines += [f"  {found.name:<22}{_interval(found.first)}   {_interval(found.other)}" for found in rates]
+            lines.append("")
     lines.append("lost, won: questions on which only the first, only the other run scored higher.")
     lines.append("shows: the smallest difference that this set would show four times in five.")
+    lines.append("p: corrected by Holm; the first line's for the runs compared, the others' for runs and figures.")
     return "\n".join(lines)
 
 
@@ -108,71 +100,40 @@ def as_changes(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], mos
     return "\n".join(lines)
 
 
-def _row(metric: Metric) -> str:
-    value = "-" if metric.value is None else f"{metric.value:.3f}"
-    interval = "" if metric.low is None or metric.high is None else f"{metric.low:.3f} to {metric.high:.3f}"
-    return f"{metric.name:<24}{value:>8}   {interval:<16}{metric.n:>6}"
+def as_robustness(conditions: Mapping[str, Any]) -> str:
+    """What changes under each condition, beside the plain run."""
+    lines = ["robustness, beside the plain run over the same questions:", ""]
+    lines.append(f"{'condition':<16}{'metric':<22}{'n':>5}{'plain':>7}{'here':>7}   {'95 % interval':<18}  verdict")
+    for name, condition in conditions.items():
+        if condition.get("skipped"):
+            lines.append(f"{name:<16}{condition['skipped']}")
+            continue
+        for found in condition["differences"]:
+            interval = f"{found['low']:+.3f} to {found['high']:+.3f}"
+            lines.append(
+                f"{name:<16}{found['name']:<22}{found['n']:>5}{found['first']:>7.3f}{found['other']:>7.3f}   "
+                f"{interval:<18}  {found['verdict']}"
+            )
+        lines += [
+            f"{name:<16}{metric:<22}{value['n']:>5}{'':>7}{value['value']:>7.3f}   "
+            f"{value['low']:.3f} to {value['high']:.3f}"
+            for metric, value in condition["metrics"].items()
+        ]
+    return "\n".join(lines)
 
 
-def _metric(metric: Metric) -> dict[str, Any]:
-    return {"value": _rounded(metric.value), "low": _rounded(metric.low), "high": _rounded(metric.high), "n": metric.n}
+def as_judged(judged: Mapping[str, Any]) -> str:
+    """What a chat model judged, and how far the judge can be believed."""
+    lines = [f"judged by {judged['judge']} ({judged['errors']} verdicts were not given):"]
+    return "\n".join(lines + [_row(name, metric) for name, metric in judged["metrics"].items()])
 
 
-def _question(result: Result) -> dict[str, Any]:
-    """One question; ids of conversations and messages are left out, because they are new in every run."""
-    sample = result.sample
-    return {
-        "id": sample.id,
-        "question": sample.question,
-        "answerable": sample.answerable,
-        "gold": sorted({place.file for place in sample.gold}),
-        "kind": sample.kind,
-        "tags": list(sample.tags),
-        "error": result.error,
-        "rank": result.rank,
-        "outcome": result.outcome,
-        "answer": result.answer,
-        "contains": result.contains,
-        "f1": _rounded(result.f1),
-        "citations": [
-            {**{key: _plain(citation[key]) for key in sorted(citation)}, "valid": valid}
-            for citation, valid in zip(result.citations, result.valid, strict=True)
-        ],
-        "passages": [
-            {
-                "source": passage.source,
-                "page": passage.page,
-                "heading": list(passage.heading),
-                "score": _rounded(passage.score),
-                "text": passage.text,
-            }
-            for passage in result.passages
-        ],
-    }
+def _row(name: str, metric: Mapping[str, Any]) -> str:
+    value = "-" if metric["value"] is None else f"{metric['value']:.3f}"
+    low, high = metric["low"], metric["high"]
+    interval = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+    return f"{name:<32}{value:>8}   {interval:<16}{metric['n']:>6}"
 
 
-def _latencies(run: Run) -> dict[str, dict[str, float]]:
-    return {name: _spread(seconds) for name, seconds in run.seconds.items() if seconds}
-
-
-def _spread(seconds: Sequence[float]) -> dict[str, float]:
-    """Median, 95th percentile (linear between observations) and maximum, in milliseconds."""
-    cuts = quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else [seconds[0]] * 99
-    return {
-        "p50_ms": round(cuts[49] * 1000, 3),
-        "p95_ms": round(cuts[94] * 1000, 3),
-        "max_ms": round(max(seconds) * 1000, 3),
-    }
-
-
-def _distinct(run: Run, name: str) -> list[str]:
-    return sorted({value for result in run.results if (value := getattr(result, name)) is not None})
-
-
-def _plain(value: Any) -> Any:
-    return _rounded(value) if isinstance(value, float) else value
-
-
-def _rounded(value: float | None) -> float | None:
-    """Six decimals; JSON has no infinities, so they become null."""
-    return round(value, 6) if value is not None and math.isfinite(value) else None
+def _interval(metric: Any) -> str:
+    return f"{metric.value:.3f} ({metric.low:.3f} to {metric.high:.3f})"

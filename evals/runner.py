@@ -1,23 +1,24 @@
 """A data set goes through a Client, question by question; what came back is scored and becomes a Run.
 
-An exception while a question is asked is an error of that question: counted apart, never scored as a wrong answer.
+An exception while a question is asked is an error or a time-out of that question: counted apart, never scored as a
+wrong answer.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from evals.metrics import Metric, mean, rate
+from evals.figures import Figure
+from evals.metrics import Metric, cluster_labels, mean, rate
+from evals.recordings import Passage, Recording, Recordings
 from evals.samples import Dataset, Sample, Turn
-from evals.scorers.abstention import abstention_rates, is_declined, separation
-from evals.scorers.answers import contains, token_f1
-from evals.scorers.citations import is_valid
-from evals.scorers.retrieval import Passage, first_right, recall, reciprocal_rank
+from evals.scorers import abstention, answers, citations, grounding, kilt, retrieval
 
-CUTOFFS = (1, 5, 10)
+VOLATILE = ("conversation_id", "message_id", "retrieved")  # new in every run, or told by the search already
 
 
 class Client(Protocol):
@@ -29,143 +30,218 @@ class Client(Protocol):
     def search(self, question: str, k: int, history: Sequence[Turn] = ()) -> list[dict[str, Any]]:
         """At most `k` results as GET /search gives them, best first: the passages `ask` would be given."""
 
-    def source_text(self, source: str) -> str | None:
-        """The current text of a source, into which citations' offsets point; None when there is no such source."""
+    def source_text(self, source: str, start: int, end: int) -> str | None:
+        """The current text of a source between two offsets, as far as it is stored; None without such a source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a data set is asked. limit: draw so many questions with `seed`. k: passages per search."""
+
+    limit: int | None = None
+    seed: int = 0
+    k: int = 10
+    search_only: bool = False
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One question: what came back, and its scores. None means not measured or not applicable.
-
-    rank: of the first right passage. contains, f1: only for answerable questions with reference answers.
-    valid: one truth value per citation, in order.
-    """
+    """One question: what came back, and its scores by name; a name that is missing does not apply. Or an error."""
 
     sample: Sample
+    recording: Recording | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
-    passages: tuple[Passage, ...] = ()
-    rank: int | None = None
-    answer: str | None = None
-    outcome: str | None = None
-    citations: tuple[dict[str, Any], ...] = ()
-    valid: tuple[bool, ...] = ()
-    contains: bool | None = None
-    f1: float | None = None
-    model: str | None = None
-    prompt: str | None = None
+    timed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The outcome of an eval. Everything but `seconds` depends on the inputs alone.
-
-    seconds: the duration of each call that succeeded, by what was called ("search", "ask"), in the order of asking.
-    """
+    """The outcome of an eval. reused: recordings that were there already."""
 
     dataset: Dataset
-    limit: int | None
-    seed: int
-    k: int
-    search_only: bool
+    options: Options
     results: tuple[Result, ...]
-    seconds: dict[str, list[float]] = field(default_factory=dict)
+    reused: int = 0
+
+    @property
+    def done(self) -> tuple[Result, ...]:
+        return tuple(result for result in self.results if result.error is None)
 
     @property
     def errors(self) -> tuple[Result, ...]:
         return tuple(result for result in self.results if result.error is not None)
 
 
+Progress = Callable[[Iterable[Result], int], Iterable[Result]]
+
+
 def run(
     dataset: Dataset,
-    client: Client,
+    client: Callable[[], Client],
+    options: Options,
     *,
-    limit: int | None = None,
-    seed: int = 0,
-    k: int = 10,
-    search_only: bool = False,
-    progress: Callable[[Sequence[Sample]], Iterable[Sample]] = iter,
+    recordings: Recordings | None = None,
+    key: Callable[[Sample], str] = lambda sample: sample.id,
+    progress: Progress = lambda results, _: results,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Run:
-    """Ask every sample (or `limit` of them, drawn with `seed`) and score what comes back."""
-    seconds: dict[str, list[float]] = {"search": [], "ask": []}
-    results = []
-    for sample in progress(dataset.pick(limit, seed)):
+    """Ask every sample, or as many as `options` say, and score what comes back.
+
+    client: called only when something must be asked. recordings: what is known already, by `key` of the sample; what
+    comes back is added to them at once. progress: wraps the results as they come, in the order of the samples.
+    """
+    known = recordings or Recordings()
+    samples = dataset.pick(options.limit, options.seed)
+    found = {sample.id: known.get(key(sample)) for sample in samples}
+    missing = [sample for sample in samples if found[sample.id] is None]
+    asked = client() if missing else None
+
+    def examine(sample: Sample) -> Result:
+        recording = found[sample.id]
         try:
-            results.append(_examine(sample, client, k, search_only, seconds, clock))
+            if recording is None:
+                assert asked is not None  # noqa: S101 (for the type checker)
+                recording = record(sample, asked, options, clock)
+                known.put(key(sample), recording)
         except Exception as error:  # noqa: BLE001 (one question's failure, of whatever kind, must not end the run)
-            results.append(Result(sample, error=" ".join(f"{type(error).__name__}: {error}".split())))
-    return Run(dataset, limit, seed, k, search_only, tuple(results), seconds)
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            return Result(sample, error=text, timed_out=is_timeout(error))
+        return Result(sample, recording, score(sample, recording, options))
+
+    results = tuple(progress(_each(examine, samples, options.workers), len(samples)))
+    return Run(dataset, options, results, len(samples) - len(missing))
+
+
+def record(sample: Sample, client: Client, options: Options, clock: Callable[[], float]) -> Recording:
+    """What the product does with one question."""
+    begun = clock()
+    found = client.search(sample.question, options.k, sample.history)
+    seconds = {"search": clock() - begun}
+    passages = tuple(_passage(row) for row in found[: options.k])
+    if options.search_only:
+        return Recording(passages, seconds=seconds)
+    asking = clock()
+    reply = client.ask(sample.question, sample.history)
+    seconds["ask"] = clock() - asking
+    return Recording(
+        passages,
+        {name: value for name, value in reply.items() if name not in VOLATILE},
+        tuple(_stored(client, citation) for citation in reply["citations"]),
+        seconds,
+    )
+
+
+def score(sample: Sample, recording: Recording, options: Options) -> dict[str, float]:
+    """All scores of one question that apply, by name."""
+    scores = retrieval.score(sample, recording, options.k)
+    for module in (kilt, abstention, answers, citations, grounding):
+        scores |= module.score(sample, recording)
+    return scores
+
+
+def figures(options: Options) -> list[Figure]:
+    """What is scored question by question, in the order of reports: what can be won cheaply stands beside what tells."""
+    found = retrieval.figures(options.k)
+    if options.search_only:
+        return found
+    return [
+        kilt.FIGURE_OF_RIGHT,
+        *found,
+        *abstention.FIGURES,
+        *citations.FIGURES,
+        *answers.FIGURES,
+        *kilt.FIGURES,
+        *grounding.FIGURES,
+    ]
 
 
 def measure(run: Run) -> list[Metric]:
     """The figures of a run, in the order of the report; questions with errors are left out of all of them."""
-    done = [result for result in run.results if result.error is None]
-    found = [result for result in done if result.sample.answerable]
-    metrics = [rate(f"recall@{k}", [recall(result.rank, k) for result in found]) for k in CUTOFFS if k <= run.k]
-    metrics.append(mean(f"MRR@{run.k}", [reciprocal_rank(result.rank, run.k) for result in found]))
-    metrics.append(separation([(result.sample.answerable, _top_score(result)) for result in done]))
-    if run.search_only:
-        return metrics
-    declined = [(result.sample.answerable, is_declined(result.outcome or "")) for result in done]
+    metrics = [_summary(figure, run) for figure in figures(run.options)]
+    clear = [(result.sample, result.recording) for result in run.done if result.sample.clear]
+    confidences = [
+        (sample.answerable, recording.confidence)
+        for sample, recording in clear
+        if recording is not None and recording.confidence is not None
+    ]
+    if run.options.search_only:
+        return [*metrics, abstention.separation("AUROC of the top score", confidences)]
+    declined = [
+        (sample.answerable, abstention.is_declined(recording.outcome or ""))
+        for sample, recording in clear
+        if recording is not None
+    ]
+    curve = risk_coverage(run)
     return [
         *metrics,
-        *abstention_rates(declined),
-        rate("answer contains gold", [result.contains for result in done if result.contains is not None]),
-        mean("token F1", [result.f1 for result in done if result.f1 is not None]),
-        rate("citation validity", [valid for result in done for valid in result.valid]),
+        abstention.precision(declined),
+        abstention.separation("AUROC of the confidence", confidences),
+        Metric("AURC", abstention.aurc(curve), len(curve)),
     ]
 
 
-def _examine(
-    sample: Sample,
-    client: Client,
-    k: int,
-    search_only: bool,
-    seconds: dict[str, list[float]],
-    clock: Callable[[], float],
-) -> Result:
-    begun = clock()
-    found = client.search(sample.question, k, sample.history)
-    searched = clock()
-    passages = tuple(_passage(row) for row in found[:k])
-    rank = first_right(sample.gold, passages)
-    if search_only:
-        seconds["search"].append(searched - begun)
-        return Result(sample, passages=passages, rank=rank)
-    asking = clock()
-    reply = client.ask(sample.question, sample.history)
-    asked = clock()
-    answer, outcome, citations = reply["answer"], reply["outcome"], tuple(reply["citations"])
-    references = sample.answers if sample.answerable else ()
-    judged = "" if is_declined(outcome) else answer
-    result = Result(
-        sample,
-        passages=passages,
-        rank=rank,
-        answer=answer,
-        outcome=outcome,
-        citations=citations,
-        valid=tuple(is_valid(citation, client.source_text(citation["source"])) for citation in citations),
-        contains=contains(judged, references),
-        f1=token_f1(judged, references),
-        model=reply["model"],
-        prompt=reply["prompt"],
-    )
-    seconds["search"].append(searched - begun)
-    seconds["ask"].append(asked - asking)
-    return result
+def risk_coverage(run: Run) -> list[tuple[float, float]]:
+    """The risk-coverage curve of a run's clear questions; empty after searches alone."""
+    clear = [result for result in run.done if result.sample.clear and kilt.RIGHT in result.scores]
+    answered = [
+        (result.recording.confidence, result.scores[kilt.RIGHT] == 1)
+        for result in clear
+        if result.recording is not None
+        and result.recording.confidence is not None
+        and not abstention.is_declined(result.recording.outcome or "")
+    ]
+    return abstention.risk_coverage(answered, len(clear))
 
 
-def _passage(row: dict[str, Any]) -> Passage:
-    return Passage(
-        source=row["source"],
-        text=row["text"],
-        score=float(row["score"]),
-        page=row["page"],
-        heading=tuple(row["heading"] or ()),
-    )
+def cluster_of(sample: Sample) -> tuple[str, str]:
+    """The document that a question is about, and the place in it; the question itself when it is about none."""
+    if sample.gold:
+        place = sample.gold[0]
+        return place.file, place.text or str(place.page or "")
+    return (sample.about, sample.id) if sample.about else (sample.id, "")
 
 
-def _top_score(result: Result) -> float:
-    """The best passage's score; nothing found is below everything found."""
-    return result.passages[0].score if result.passages else float("-inf")
+def is_timeout(error: BaseException | None) -> bool:
+    """Whether the error, or one that led to it, is a time-out, by its own or another library's class."""
+    while error is not None:
+        if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _summary(figure: Figure, run: Run) -> Metric:
+    scored = [
+        (result.scores[figure.name], cluster_of(result.sample)) for result in run.done if figure.name in result.scores
+    ]
+    values = [value for value, _ in scored]
+    if figure.yes_no:
+        return rate(figure.name, [value == 1 for value in values])
+    return mean(figure.name, values, cluster_labels([cluster for _, cluster in scored]), run.options.seed)
+
+
+def _each(examine: Callable[[Sample], Result], samples: Sequence[Sample], workers: int) -> Iterator[Result]:
+    """The results in the order of the samples, `workers` at a time; what has not begun is dropped on an interruption."""
+    if workers == 1:
+        yield from map(examine, samples)
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="eval") as pool:
+        try:
+            yield from pool.map(examine, samples)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _stored(client: Client, citation: Mapping[str, Any]) -> str | None:
+    start, end = citation.get("start"), citation.get("end")
+    # Negative offsets would count from the end of the text.
+    if not isinstance(start, int) or not isinstance(end, int) or not 0 <= start < end:
+        return None
+    return client.source_text(citation["source"], start, end)
+
+
+def _passage(row: Mapping[str, Any]) -> Passage:
+    return Passage(row["source"], row["text"], float(row["score"]), row["page"], tuple(row["heading"] or ()))

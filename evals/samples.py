@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = "sample"
+UNCLEAR = ("underspecified", "conversational")  # values of meta.answerability, as MTRAG names them
 SAMPLE_QUESTIONS = Path(__file__).resolve().parent / "datasets" / "sample" / "questions.jsonl"
 # Named one by one: what somebody else has put into knowledge/ must not change the figures.
 SAMPLE_FILES: tuple[str, ...] = (
@@ -53,7 +55,12 @@ class Gold:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One question. It is answerable exactly when `gold` is not empty; any one gold place is enough."""
+    """One question. It is answerable exactly when `gold` is not empty; any one gold place is enough.
+
+    paraphrases: the same question in other words. about: the file that an unanswerable question is near to.
+    clear: False for what is neither answerable nor unanswerable, for instance a question that must be asked back; it
+    counts in no figure about answers.
+    """
 
     id: str
     question: str
@@ -62,6 +69,9 @@ class Sample:
     history: tuple[Turn, ...] = ()
     kind: str = ""
     tags: tuple[str, ...] = ()
+    paraphrases: tuple[str, ...] = ()
+    about: str | None = None
+    clear: bool = True
 
     @property
     def answerable(self) -> bool:
@@ -70,13 +80,22 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Questions over files. `names` are the files' paths relative to `folder`, sorted."""
+    """Questions over files.
+
+    files: the SHA-256 of each file (hex) by its path relative to `folder`, sorted by path. digest: of the questions and
+    the files. distractors: a folder of further documents that hold none of the answers, where the set has one.
+    """
 
     name: str
     folder: Path
-    names: tuple[str, ...]
+    files: Mapping[str, str]
     samples: tuple[Sample, ...]
     digest: str
+    distractors: Path | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.files)
 
     def pick(self, limit: int | None, seed: int) -> tuple[Sample, ...]:
         """All samples, or `limit` of them drawn with `seed`; in the data set's order either way."""
@@ -107,7 +126,17 @@ def load_dataset(which: str | Path) -> Dataset:
             raise DatasetError(f"The data set {home} has no questions.jsonl.")
         names = tuple(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()))
     samples = _read_questions(questions, frozenset(names))
-    return Dataset(name, folder, names, samples, _digest(questions, folder, names))
+    files = {file: digest_of(folder / file) for file in names}
+    distractors = questions.parent / "distractors"
+    return Dataset(
+        name, folder, files, samples, _digest(questions, files), distractors if distractors.is_dir() else None
+    )
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_questions(path: Path, names: frozenset[str]) -> tuple[Sample, ...]:
@@ -140,7 +169,10 @@ def _read_sample(row: Any) -> Sample:
         gold=tuple(_read_gold(gold) for gold in _items(row["gold"], "gold")),
         history=tuple(_read_turn(turn) for turn in _items(row.get("history"), "history")),
         kind=str(meta.get("kind", "")),
-        tags=tuple(_text(tag, "a tag") for tag in _items(meta.get("tags"), "tags")),
+        tags=tuple(_text(tag, "a tag") for tag in _items(row.get("tags", meta.get("tags")), "tags")),
+        paraphrases=tuple(_text(text, "a paraphrase") for text in _items(row.get("paraphrases"), "paraphrases")),
+        about=str(meta["about_file"]) if meta.get("about_file") else None,
+        clear=str(meta.get("answerability", "")).lower() not in UNCLEAR,
     )
 
 
@@ -185,11 +217,10 @@ def _items(value: Any, what: str) -> list[Any]:
     return value
 
 
-def _digest(questions: Path, folder: Path, names: tuple[str, ...]) -> str:
+def _digest(questions: Path, files: Mapping[str, str]) -> str:
     """SHA-256 over the questions and every file with its name: equal exactly when the data set is."""
     total = hashlib.sha256(hashlib.sha256(questions.read_bytes()).digest())
-    for name in names:
+    for name, digest in files.items():
         total.update(hashlib.sha256(name.encode()).digest())
-        with (folder / name).open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
+        total.update(bytes.fromhex(digest))
     return total.hexdigest()

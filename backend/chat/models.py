@@ -46,7 +46,10 @@ class Message(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     # of the assistant's messages only
     outcome = models.CharField(max_length=12, choices=Outcome.choices, blank=True)
-    cut = models.BooleanField(default=False, help_text="The client hung up before the answer was complete.")
+    cut = models.BooleanField(default=False, help_text="The client hung up, or the server stopped, before the answer was complete.")
+    confidence = models.FloatField(
+        null=True, help_text="In [0, 1], that what was found holds the answer, before a word was written."
+    )
     model = models.CharField(max_length=120, blank=True)
     prompt = models.CharField(max_length=120, blank=True)
     retrieved: models.JSONField[list[Any], list[Any]] = models.JSONField(default=list)

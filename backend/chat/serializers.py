@@ -41,6 +41,7 @@ class PassageSerializer(serializers.Serializer[None]):
     heading = serializers.ListField(child=serializers.CharField())
     snippet = serializers.CharField()
     score = serializers.FloatField()
+    chunk_id = serializers.CharField(required=False)  # answers of older versions did not keep it
 
 
 class LatencySerializer(serializers.Serializer[None]):
@@ -62,6 +63,9 @@ class AnswerSerializer(serializers.Serializer[Message]):
     message_id = serializers.UUIDField(source="id")
     answer = serializers.CharField(source="content")
     outcome = serializers.ChoiceField(choices=Outcome.choices)
+    confidence = serializers.FloatField(
+        allow_null=True, help_text="In [0, 1]: how likely what was found holds the answer, before a word was written."
+    )
     citations = CitationSerializer(many=True)
     retrieved = PassageSerializer(many=True)
     model = serializers.CharField()

@@ -84,6 +84,7 @@ class Exchange:
                 role=Role.ASSISTANT,
                 content=answer.text,
                 outcome=answer.outcome,
+                confidence=answer.confidence,
                 cut=cut,
                 model=answer.model,
                 prompt=answer.prompt,
@@ -192,6 +193,7 @@ def describe_passage(passage: Document) -> dict[str, Any]:
         "heading": place["heading"],
         "snippet": snippet if len(passage.page_content) <= SNIPPET_LENGTH else f"{snippet[:SNIPPET_LENGTH]}…",
         "score": round(place["score"], 4),
+        "chunk_id": place["chunk_id"],
     }
 
 

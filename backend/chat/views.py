@@ -70,10 +70,20 @@ class ChatHistory(APIView):
         page = pages.paginate_queryset(selectors.with_messages(conversations), request, view=self)
         return pages.get_paginated_response(ConversationSerializer(page, many=True).data)
 
-    @extend_schema(tags=["chat"], responses={204: None, **errors(401)})
+    @extend_schema(
+        tags=["chat"],
+        parameters=[OpenApiParameter("conversation_id", OpenApiTypes.UUID, description="Only this conversation.")],
+        responses={204: None, **errors(400, 401, 404)},
+    )
     def delete(self, request: Request) -> Response:
-        """Erase all of your conversations."""
-        selectors.list_conversations(cast(User, request.user)).delete()
+        """Erase all of your conversations, or one of them."""
+        user = cast(User, request.user)
+        if "q" in request.query_params:
+            raise ValidationError({"q": ["A search cannot be erased. Nothing was."]})
+        if conversation_id := _uuid(request.query_params.get("conversation_id")):
+            selectors.get_conversation(user, conversation_id).delete()
+        else:
+            selectors.list_conversations(user).delete()
         return Response(status=204)
 
 

@@ -1,9 +1,12 @@
-"""Whether the passages that hold the answer were found, and how high.
+"""Whether the passages that hold the answer were found, and how high. Computed by trec_eval (NIST), through pytrec_eval
+(Van Gysel and de Rijke 2018, SIGIR).
 
 Recall@k is 1 when at least one of the first k passages is right, else 0: one place that holds the answer is enough to
-answer (top-k retrieval accuracy, Karpukhin et al. 2020, arXiv 2004.04906; also called hit rate). The reciprocal rank is
-1/r for the first right passage at rank r, 0 when none of the first k is right (MRR@k, TREC-8 question answering,
-Voorhees 1999).
+answer (trec_eval's `success`; top-k retrieval accuracy, Karpukhin et al. 2020, arXiv 2004.04906; also called hit rate).
+MRR@k: 1/r for the first right passage at rank r <= k, else 0 (TREC-8 question answering, Voorhees 1999). nDCG@k: the
+gain of every right passage, discounted by log2(rank + 1), over the best order's (Järvelin and Kekäläinen 2002). The
+judged documents are the gold places, each of gain 1: the first passage that is right for a place stands for it, further
+ones for the same place count as not right.
 
 A passage is right for a gold place when it comes from the gold file and
 - the gold has a page: it is on that page;
@@ -17,62 +20,88 @@ Texts are compared as lower-case words between whitespace.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from evals.samples import Gold
+from evals.figures import Figure
+from evals.recordings import Passage, Recording
+from evals.samples import Gold, Sample
 
 SHORTEST_RUN = 5  # words; a shorter run is a phrase that may stand anywhere
+CUTOFFS = (1, 5, 10)
+DEEPEST = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """What a search gave; `page` counts from 1, `heading` is outermost first."""
+def figures(k: int) -> list[Figure]:
+    """For searches of `k` passages: nothing is claimed beyond them."""
+    depth = min(k, DEEPEST)
+    return [
+        *(Figure(f"recall@{cutoff}") for cutoff in CUTOFFS if cutoff <= k),
+        Figure(f"MRR@{depth}", yes_no=False),
+        Figure(f"nDCG@{depth}", yes_no=False),
+    ]
 
-    source: str
-    text: str
-    score: float
-    page: int | None = None
-    heading: tuple[str, ...] = ()
+
+def score(sample: Sample, recording: Recording, k: int) -> dict[str, float]:
+    """For answerable questions."""
+    import pytrec_eval
+
+    if not sample.answerable:
+        return {}
+    depth = min(k, DEEPEST)
+    cutoffs = [cutoff for cutoff in CUTOFFS if cutoff <= k]
+    ranked = _as_places(sample.gold, recording.passages[:depth])
+    wanted = {f"gold{i}": 1 for i in range(len(sample.gold))}
+    measures = {f"success.{','.join(map(str, cutoffs))}", "recip_rank", f"ndcg_cut.{depth}"}
+    evaluator = pytrec_eval.RelevanceEvaluator({"q": wanted}, measures)
+    # An empty ranking is none to trec_eval: a document that is not judged stands for it.
+    found = evaluator.evaluate({"q": {name: -float(i) for i, name in enumerate(ranked)} or {"none": 0.0}})["q"]
+    return {
+        **{f"recall@{cutoff}": found[f"success_{cutoff}"] for cutoff in cutoffs},
+        f"MRR@{depth}": found["recip_rank"],
+        f"nDCG@{depth}": found[f"ndcg_cut_{depth}"],
+    }
 
 
 def first_right(gold: Sequence[Gold], passages: Sequence[Passage]) -> int | None:
     """The rank (from 1) of the first right passage, None when none is."""
-    for rank, passage in enumerate(passages, start=1):
-        if any(is_right(place, passage) for place in gold):
-            return rank
-    return None
+    return next((rank for rank, passage in enumerate(passages, start=1) if is_right_for_any(gold, passage)), None)
 
 
-def recall(rank: int | None, k: int) -> bool:
-    """Recall@k, from the rank of the first right passage."""
-    return rank is not None and rank <= k
-
-
-def reciprocal_rank(rank: int | None, k: int) -> float:
-    """The reciprocal rank within the first k, from the rank of the first right passage."""
-    return 1 / rank if rank is not None and rank <= k else 0.0
+def is_right_for_any(gold: Sequence[Gold], passage: Passage) -> bool:
+    return any(is_right(place, passage) for place in gold)
 
 
 def is_right(gold: Gold, passage: Passage) -> bool:
     """Whether the passage is the gold place, as defined at the head of this module."""
+    wanted = words(gold.text or "")
+    needed = min(len(wanted), max(SHORTEST_RUN, (min(len(wanted), len(words(passage.text))) + 1) // 2))
+    return stands_in(gold, passage, needed)
+
+
+def stands_in(gold: Gold, passage: Passage, needed: int) -> bool:
+    """Whether the passage lies in the gold place, where a gold text asks for `needed` shared words in sequence."""
     if passage.source != gold.file:
         return False
     if gold.page is not None:
         return passage.page == gold.page
     if gold.text is None:
         return True
-    wanted = _words(gold.text)
-    if passage.heading and _words(passage.heading[-1]) == wanted:
+    wanted = words(gold.text)
+    if passage.heading and words(passage.heading[-1]) == wanted:
         return True
-    return _overlap(wanted, _words(passage.text))
+    return SequenceMatcher(None, wanted, words(passage.text), autojunk=False).find_longest_match().size >= needed
 
 
-def _overlap(gold: list[str], passage: list[str]) -> bool:
-    shorter = min(len(gold), len(passage))
-    needed = min(len(gold), max(SHORTEST_RUN, (shorter + 1) // 2))
-    return SequenceMatcher(None, gold, passage, autojunk=False).find_longest_match().size >= needed
-
-
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
     return text.casefold().split()
+
+
+def _as_places(gold: Sequence[Gold], passages: Sequence[Passage]) -> list[str]:
+    """A name for each passage: of the first gold place that it is right for and no passage before it was."""
+    names: list[str] = []
+    open_places = dict(enumerate(gold))
+    for rank, passage in enumerate(passages):
+        place = next((i for i, place in open_places.items() if is_right(place, passage)), None)
+        names.append(f"other{rank}" if place is None else f"gold{place}")
+        open_places.pop(place if place is not None else -1, None)
+    return names

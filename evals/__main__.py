@@ -53,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--robustness", action="store_true", help="also reworded, among noise, with altered documents")
     command.add_argument("--noise", type=Path, metavar="FOLDER", help="documents to add for the noise condition")
     command.add_argument("--judge", metavar="MODEL", help="a chat model that judges faithfulness and relevance")
-    command.add_argument("--url", metavar="URL", help="a running server that has indexed the files, instead of an own one")
+    command.add_argument(
+        "--url", metavar="URL", help="a running server that has indexed the files, instead of an own one"
+    )
     command.add_argument("--username", metavar="NAME", help="account on it; the password is in FOOTNOTE_PASSWORD")
     command.add_argument("--cache", type=Path, metavar="DIR", help="where answers are kept (default DATA_DIR/evals)")
     command.add_argument("--no-cache", action="store_true", help="ask everything anew, and keep nothing")
@@ -96,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = subcommands.add_parser("make", help="draft questions, for a person to check")
     command.add_argument("folder", type=Path, metavar="DATASET", help="a folder with files/")
-    command.add_argument("--chats", action="store_true", help="from this instance's chats that were declined or disliked")
+    command.add_argument(
+        "--chats", action="store_true", help="from this instance's chats that were declined or disliked"
+    )
     command.add_argument("--number", type=_positive, default=20, metavar="N", help="questions to draft (default 20)")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="of the draw (default 0)")
     command.add_argument("--model", metavar="MODEL", help="a chat model that writes them (default: the configured one)")

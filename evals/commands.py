@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from evals.samples import Dataset, DatasetError, load_dataset
+from evals.samples import ROOT, Dataset, DatasetError, load_dataset
 
 if TYPE_CHECKING:
     from evals.recordings import Recordings
     from evals.remote import RemoteClient
-    from evals.runner import Client, Options, Run
+    from evals.runner import Options, Run
     from evals.samples import Sample
 
+STARTER = ROOT / "evals" / "datasets" / "starter"
 WITHOUT_URL = "needs an instance of its own, so it cannot be had with --url"
 
 
@@ -123,12 +125,9 @@ def report_runs(options: argparse.Namespace) -> int:
 
 
 def init_dataset(options: argparse.Namespace) -> int:
-    from evals.starter import write_starter
-
-    try:
-        write_starter(options.folder)
-    except FileExistsError:
-        raise Refused(f"{options.folder} is not empty; nothing was written.") from None
+    if options.folder.exists() and (not options.folder.is_dir() or any(options.folder.iterdir())):
+        raise Refused(f"{options.folder} is not empty; nothing was written.")
+    shutil.copytree(STARTER, options.folder, dirs_exist_ok=True)
     print(
         f"{options.folder} holds a data set of one document and three questions. Put your documents into "
         f"{options.folder / 'files'}, write questions into {options.folder / 'questions.jsonl'}, then:\n\n"

@@ -4,11 +4,11 @@
 - keywords: without function words, as one types into a search box.
 - typos: two neighbouring letters swapped in two of the longer words (the typo test of CheckList, Ribeiro et al. 2020,
   arXiv 2005.04118).
-- noise: further documents beside the right ones (noise robustness, RGB, Chen et al. 2023, arXiv 2309.01431): the data
-  set's folder `distractors/`, or the one that is named.
-- counterfactual: the documents say something else (counterfactual robustness, RGB). In every text file the short answers
-  are replaced, figures by other figures, names by another question's answer of the same shape (corpus substitution,
-  Longpre et al. 2021, arXiv 2109.05052); scored as scorers/robustness.py has it. Only the questions so altered are asked.
+- noise: further documents beside the right ones (noise robustness, RGB, Chen et al. 2023, arXiv 2309.01431): the
+  data set's folder `distractors/`, or the one that is named.
+- counterfactual: the documents say something else (counterfactual robustness, RGB). In every text file the short
+  answers are replaced, figures by other figures, names by another question's answer of the same shape (corpus substitution,
+  Longpre et al. 2021, arXiv 2109.05052); scored as scorers/robustness.py has it. Only questions so altered are asked.
 """
 
 from __future__ import annotations
@@ -151,10 +151,14 @@ def _choose_swaps(dataset: Dataset, seed: int) -> Swaps:
             texts[name] = (dataset.folder / name).read_bytes().decode("utf-8", "replace")
         where = sample.gold[0].text or ""
         # For FAQ pairs the gold text is the question, so the answer is looked for in the whole file.
-        fitting = [a for a in sample.answers if _is_short(a) and _stands(a, texts[name]) and not _stands(a, sample.question)]
+        fitting = [
+            a for a in sample.answers if _is_short(a) and _stands(a, texts[name]) and not _stands(a, sample.question)
+        ]
         fitting = [a for a in fitting if _stands(a, where)] or fitting
         taken = [text for pair in swaps.get(name, {}).values() for text in pair]
-        fitting = [a for a in fitting if not any(a.lower() in text.lower() or text.lower() in a.lower() for text in taken)]
+        fitting = [
+            a for a in fitting if not any(a.lower() in text.lower() or text.lower() in a.lower() for text in taken)
+        ]
         if not fitting or "�" in texts[name]:
             continue
         answer = min(fitting, key=lambda text: (len(text), text))

@@ -13,7 +13,7 @@ from typing import Any
 from evals.scorers.kilt import RIGHT
 
 # XML 1.0 has no way to write these.
-_UNWRITABLE = {code: " " for code in (*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF)}
+_UNWRITABLE = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 65534, 65535), " ")
 
 
 def write(run: Mapping[str, Any], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From scores to figures: means and rates with their intervals, AUROC. A figure without observations is None, never 0."""
+"""From scores to figures: means and rates with intervals, AUROC. A figure without observations is None, never 0."""
 
 from __future__ import annotations
 

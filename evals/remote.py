@@ -149,7 +149,9 @@ class RemoteClient:
     def _log_in(self) -> None:
         response = self._http.post("/login", json=dict(self._account))
         if response.is_error:
-            raise ServerRefused(f"{self._http.base_url} does not let {self._account['username']} in: {_told(response)}.")
+            raise ServerRefused(
+                f"{self._http.base_url} does not let {self._account['username']} in: {_told(response)}."
+            )
         self._access = response.json()["access"]
 
 

@@ -56,7 +56,10 @@ def validity_note(run: Mapping[str, Any]) -> str:
         for name in ("recall@5", "false refusals", "right abstentions")
         if name in metrics and metrics[name]["value"] is not None
     ]
-    return f"Extractive answers are cut from the documents, so their quotes are valid: read that beside {', '.join(beside)}."
+    return (
+        "Extractive answers are cut from the documents, so their quotes are valid: read that beside "
+        f"{', '.join(beside)}."
+    )
 
 
 def as_comparison(names: Sequence[str], compared: Sequence[Sequence[Difference]], verdicts: Sequence[Verdict]) -> str:

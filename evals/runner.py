@@ -142,7 +142,7 @@ def score(sample: Sample, recording: Recording, options: Options) -> dict[str, f
 
 
 def figures(options: Options) -> list[Figure]:
-    """What is scored question by question, in the order of reports: what can be won cheaply stands beside what tells."""
+    """What is scored question by question, in the order of reports: what is won cheaply stands beside what tells."""
     found = retrieval.figures(options.k)
     if options.search_only:
         return found
@@ -223,7 +223,7 @@ def _summary(figure: Figure, run: Run) -> Metric:
 
 
 def _each(examine: Callable[[Sample], Result], samples: Sequence[Sample], workers: int) -> Iterator[Result]:
-    """The results in the order of the samples, `workers` at a time; what has not begun is dropped on an interruption."""
+    """The results in the order of the samples, `workers` at a time; an interruption drops what has not begun."""
     if workers == 1:
         yield from map(examine, samples)
         return

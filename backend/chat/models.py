@@ -46,7 +46,9 @@ class Message(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     # of the assistant's messages only
     outcome = models.CharField(max_length=12, choices=Outcome.choices, blank=True)
-    cut = models.BooleanField(default=False, help_text="The client hung up, or the server stopped, before the answer was complete.")
+    cut = models.BooleanField(
+        default=False, help_text="The client hung up, or the server stopped, before the answer was complete."
+    )
     confidence = models.FloatField(
         null=True, help_text="In [0, 1], that what was found holds the answer, before a word was written."
     )
@@ -87,3 +89,19 @@ class Citation(models.Model):
 
     def __str__(self) -> str:
         return f"[{self.n}] {self.source}"
+
+
+class Feedback(models.Model):
+    """What its reader thought of an answer; given again, it replaces what was given before."""
+
+    message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="feedback")
+    rating = models.SmallIntegerField(choices=[(1, "good"), (-1, "bad")])
+    comment = models.TextField(blank=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name_plural = "feedback"
+        constraints = [models.CheckConstraint(condition=models.Q(rating__in=(1, -1)), name="rating_is_good_or_bad")]
+
+    def __str__(self) -> str:
+        return f"{self.rating:+d} for {self.message_id}"

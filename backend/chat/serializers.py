@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from backend.chat.models import Citation, Conversation, Message, Outcome, Role
+from backend.chat.models import Citation, Conversation, Feedback, Message, Outcome, Role
 from chains.prompts import prompt_names
 
 LONGEST_MESSAGE = 8_000  # characters
@@ -72,6 +72,11 @@ class AnswerSerializer(serializers.Serializer[Message]):
     prompt = serializers.CharField()
     latency_ms = LatencySerializer()
     usage = UsageSerializer()
+
+
+class FeedbackSerializer(serializers.Serializer[Feedback]):
+    rating = serializers.ChoiceField(choices=[1, -1], help_text="1 for a good answer, -1 for a bad one.")
+    comment = serializers.CharField(max_length=2_000, required=False, allow_blank=True, default="")
 
 
 class MessageSerializer(serializers.ModelSerializer[Message]):

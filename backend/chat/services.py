@@ -16,7 +16,7 @@ from backend.accounts.models import User
 from backend.api.errors import Unavailable
 from backend.chat import selectors
 from backend.chat.memory import ConversationHistory
-from backend.chat.models import Citation, Conversation, Message, Role
+from backend.chat.models import Citation, Conversation, Feedback, Message, Role
 from backend.knowledge.index import IndexBusy, get_index
 from backend.knowledge.models import SourceVersion
 from backend.knowledge.selectors import make_retriever, read_span
@@ -146,6 +146,12 @@ def start_conversation(user: User, text: str) -> Conversation:
 def ask(user: User, text: str, **options: Any) -> Message:
     """The answer to a question, stored; options as for `begin`."""
     return begin(user, text, **options).run()
+
+
+def rate(answer: Message, rating: int, comment: str) -> Feedback:
+    """What its reader thinks of an answer, in place of what was thought before."""
+    feedback, _ = Feedback.objects.update_or_create(message=answer, defaults={"rating": rating, "comment": comment})
+    return feedback
 
 
 def chat_model() -> ChatModel:

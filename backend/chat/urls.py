@@ -1,8 +1,9 @@
 from django.urls import path
 
-from backend.chat.views import Chat, ChatHistory
+from backend.chat.views import Chat, ChatHistory, Rate
 
 urlpatterns = [
     path("chat", Chat.as_view()),
     path("chat-history", ChatHistory.as_view()),
+    path("messages/<uuid:message_id>/feedback", Rate.as_view()),
 ]

@@ -1,4 +1,4 @@
-"""POST /chat and GET, DELETE /chat-history."""
+"""POST /chat, GET and DELETE /chat-history, POST /messages/{id}/feedback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from backend.accounts.models import User
 from backend.api.pagination import Pages
 from backend.api.schema import errors
 from backend.chat import selectors, services, sse
-from backend.chat.serializers import AnswerSerializer, ChatRequestSerializer, ConversationSerializer
+from backend.chat.serializers import AnswerSerializer, ChatRequestSerializer, ConversationSerializer, FeedbackSerializer
 from backend.knowledge.selectors import source_ids_under
 
 
@@ -85,6 +85,18 @@ class ChatHistory(APIView):
         else:
             selectors.list_conversations(user).delete()
         return Response(status=204)
+
+
+class Rate(APIView):
+    @extend_schema(
+        tags=["chat"], request=FeedbackSerializer, responses={200: FeedbackSerializer, **errors(400, 401, 404)}
+    )
+    def post(self, request: Request, message_id: UUID) -> Response:
+        """Say whether an answer was good; said again, it replaces what was said before."""
+        asked = FeedbackSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        answer = selectors.get_answer(cast(User, request.user), message_id)
+        return Response(FeedbackSerializer(services.rate(answer, **asked.validated_data)).data)
 
 
 def _uuid(value: str | None) -> UUID | None:

@@ -1,4 +1,4 @@
-"""Whether quotes are what they say they are, whether they come from the right places, and how much of an answer has one.
+"""Whether quotes are what they say they are, come from the right places, and how much of an answer has one.
 
 Validity: a quote is not empty and equals the source's text between its offsets, character for character:
 `text[start:end] == quote`. Nothing is forgiven, neither whitespace nor case. It says that the words stand there, not

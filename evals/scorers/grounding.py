@@ -1,11 +1,11 @@
-"""What an answer says that nothing it was given says. Without a model, so it is not faithfulness: words can stand in the
-documents and still be put together wrongly.
+"""What an answer says that nothing it was given says. Without a model, so it is not faithfulness: words can stand in
+the documents and still be put together wrongly.
 
 Support is everything the answer could draw on: the passages found, the quotes, the question and what was said before.
 - Unsupported words: the share of the answer's content words (stems, chains/words.py) that stand nowhere in it.
 - Unsupported numbers, dates, names: whether the answer holds at least one that does not. (Entities and numbers as the
-  places where invention shows: Nan et al. 2021, arXiv 2102.09130.) A date agrees with a date of the support when no part
-  that both have (year, month, day) differs. A name is a capitalised word that does not begin a sentence.
+  places where invention shows: Nan et al. 2021, arXiv 2102.09130.) A date agrees with a date of the support when no
+  part that both have (year, month, day) differs. A name is a capitalised word that does not begin a sentence.
 Less is better for all of them. Declined answers are left out.
 """
 
@@ -64,7 +64,9 @@ def score(sample: Sample, recording: Recording) -> dict[str, float]:
     scores = {
         "unsupported numbers": float(not numbers(answer) <= numbers(support)),
         "unsupported dates": float(any(not any(_agree(date, other) for other in known) for date in dates(answer))),
-        "unsupported names": float(not names(answer) <= {match.group().casefold() for match in _NAME.finditer(support)}),
+        "unsupported names": float(
+            not names(answer) <= {match.group().casefold() for match in _NAME.finditer(support)}
+        ),
     }
     if said:
         scores["unsupported words"] = len(said - content_words(support)) / len(said)

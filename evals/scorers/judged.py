@@ -5,8 +5,9 @@ passages it was made from (RAG_GROUNDEDNESS_PROMPT; Es et al. 2023, arXiv 2309.1
 Relevance: the answer addresses the question (RAG_HELPFULNESS_PROMPT). Declined answers are not judged.
 
 A judge is measured too, before its figures are believed. Agreement with what is known: for up to CONTROLS answerable
-questions a reference answer is shown with its own gold text (known: faithful) and with the gold text of another question
-from another file (known: not faithful); reported are the share of right verdicts and Cohen's kappa (Cohen 1960).
+questions a reference answer is shown with its own gold text (known: faithful) and with the gold text of another
+question from another file (known: not faithful); reported are the share of right verdicts and Cohen's kappa (Cohen
+1960).
 Agreement with itself: up to CONTROLS answers are judged twice; the share of equal verdicts.
 """
 

@@ -74,10 +74,8 @@ def compare_runs(options: argparse.Namespace) -> int:
 
     paths = [options.first, *options.others]
     runs = [_read(path) for path in paths]
-    try:
+    with _refusing(NotComparable):
         compared, verdicts = compare(runs, options.seed, options.figure)
-    except NotComparable as error:
-        raise Refused(str(error)) from error
     names = [path.stem for path in paths]
     print(report.as_comparison(names, compared, verdicts))
     for other in runs[1:]:
@@ -101,9 +99,8 @@ def gate_run(options: argparse.Namespace) -> int:
     run = _read(options.run)
     baseline = _read(options.baseline) if options.baseline else None
     try:
-        found = reasons(run, options.fail_on, baseline, options.seed)
-    except BadRule as error:
-        raise Refused(str(error)) from error
+        with _refusing(BadRule):
+            found = reasons(run, options.fail_on, baseline, options.seed)
     except NotComparable as error:
         found = [f"it cannot be compared with the baseline. {error}"]
     for reason in found:
@@ -140,14 +137,12 @@ def init_dataset(options: argparse.Namespace) -> int:
 def draft_questions(options: argparse.Namespace) -> int:
     from evals import drafts
 
-    try:
+    with _refusing(drafts.CannotDraft):
         if options.chats:
             made = drafts.from_chats(options.folder, options.number)
         else:
             made = drafts.from_documents(options.folder, options.number, options.seed, options.model)
         added = drafts.add(options.folder, made)
-    except drafts.CannotDraft as error:
-        raise Refused(str(error)) from error
     where = options.folder / drafts.FILE
     print(
         f"{added} drafts were added to {where}. Each says under `check` what to look at. Correct them, and move the "
@@ -164,16 +159,15 @@ def _in_an_instance(dataset: Dataset, how: Options, recordings: Recordings, opti
     from evals.conditions import contents
     from evals.identity import keys, product_settings, temporary_product
     from evals.instance import Files, temporary_instance
+    from evals.product import CannotServe
     from evals.runner import run
 
     chosen = {"PROMPT": options.prompt, "CHAT_MODEL": options.model, "CHAT_MODEL_TIMEOUT": options.timeout}
     overrides = {name: str(value) for name, value in chosen.items() if value}
-    try:
+    with _refusing(UnknownPrompt):
         settings = product_settings(overrides)
-    except UnknownPrompt as error:
-        raise Refused(str(error)) from error
     product = temporary_product(settings)
-    with temporary_instance(overrides) as instance:
+    with _refusing(CannotServe), temporary_instance(overrides) as instance:
 
         def ask(asked: Dataset, how: Options, files: Files) -> Run:
             instance.use(files)
@@ -195,24 +189,22 @@ def _on_a_server(dataset: Dataset, how: Options, recordings: Recordings, options
 
     if options.model:
         raise Refused("A running server answers with its own model: --model cannot be had with --url.")
-    try:
-        with connected(options.url, options.username, options.prompt, options.timeout or 60.0) as client:
-            dataset = _as_served(dataset, client)
-            done: list[str] = []
-            product = ["server", options.url, options.username, options.prompt]
+    timeout = options.timeout or 60.0
+    with _refusing(ServerRefused), connected(options.url, options.username, options.prompt, timeout) as client:
+        dataset = _as_served(dataset, client)
+        done: list[str] = []
+        product = ["server", options.url, options.username, options.prompt]
 
-            def ask(asked: Dataset, how: Options, files: Files) -> Run:
-                key = keys(product, asked.files, how)
-                result = run(asked, lambda: client, how, recordings=recordings, key=key, progress=_progress)
-                done.extend(key(sample) for sample in asked.samples)
-                return result
+        def ask(asked: Dataset, how: Options, files: Files) -> Run:
+            key = keys(product, asked.files, how)
+            result = run(asked, lambda: client, how, recordings=recordings, key=key, progress=_progress)
+            done.extend(key(sample) for sample in asked.samples)
+            return result
 
-            settings = {"url": options.url, "prompt": options.prompt}
-            measured = ask(dataset, how, contents(dataset))
-            robustness = _robustness(measured, settings, ask, options) if options.robustness else None
-            recordings.forget(done)
-    except ServerRefused as error:
-        raise Refused(str(error)) from error
+        settings = {"url": options.url, "prompt": options.prompt}
+        measured = ask(dataset, how, contents(dataset))
+        robustness = _robustness(measured, settings, ask, options) if options.robustness else None
+        recordings.forget(done)
     return measured, settings, robustness
 
 
@@ -286,6 +278,15 @@ def _judge(options: argparse.Namespace) -> Callable[[Run], dict[str, Any]] | Non
 
 
 @contextmanager
+def _refusing(kind: type[Exception]) -> Iterator[None]:
+    """Errors of this kind are the user's to mend: their message is all that is shown."""
+    try:
+        yield
+    except kind as error:
+        raise Refused(str(error)) from error
+
+
+@contextmanager
 def _recordings(options: argparse.Namespace) -> Iterator[Recordings]:
     from evals.recordings import Recordings
 
@@ -305,19 +306,15 @@ def _recordings(options: argparse.Namespace) -> Iterator[Recordings]:
 
 
 def _load(which: str) -> Dataset:
-    try:
+    with _refusing(DatasetError):
         return load_dataset(which)
-    except DatasetError as error:
-        raise Refused(str(error)) from error
 
 
 def _read(path: Path) -> dict[str, Any]:
     from evals.document import NotARun, read
 
-    try:
+    with _refusing(NotARun):
         return read(path)
-    except NotARun as error:
-        raise Refused(str(error)) from error
 
 
 def _write_reports(runs: Sequence[Mapping[str, Any]], names: Sequence[str], options: argparse.Namespace) -> None:

@@ -7,8 +7,9 @@
 - noise: further documents beside the right ones (noise robustness, RGB, Chen et al. 2023, arXiv 2309.01431): the
   data set's folder `distractors/`, or the one that is named.
 - counterfactual: the documents say something else (counterfactual robustness, RGB). In every text file the short
-  answers are replaced, figures by other figures, names by another question's answer of the same shape (corpus substitution,
-  Longpre et al. 2021, arXiv 2109.05052); scored as scorers/robustness.py has it. Only questions so altered are asked.
+  answers are replaced, figures by other figures, names by another question's answer of the same shape (corpus
+  substitution, Longpre et al. 2021, arXiv 2109.05052); scored as scorers/robustness.py has it. Only questions so
+  altered are asked.
 """
 
 from __future__ import annotations

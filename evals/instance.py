@@ -41,7 +41,7 @@ class Instance:
         self._wanted = files
 
     def client(self) -> ProductClient:
-        """The product, after it has indexed the files. RuntimeError when one of them cannot be read."""
+        """The product, after it has indexed the files. CannotServe (evals/product.py) says why it cannot."""
         if self._client is None:
             self._folder = self._prepare()
             self._place()

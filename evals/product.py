@@ -7,12 +7,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from chains.errors import UnknownModel
 from evals.samples import Turn
+
+
+class CannotServe(Exception):
+    """The product cannot answer from these files or with these settings; the message says why."""
 
 
 @contextmanager
 def booted() -> Iterator[ProductClient]:
-    """Set Django up by the environment, migrate, index the watched folder; RuntimeError when a file cannot be read."""
+    """Set Django up by the environment, migrate, index the watched folder. CannotServe when the chat model cannot be
+    loaded or a file cannot be read.
+    """
     os.environ["DJANGO_SETTINGS_MODULE"] = "backend.settings"
     import django
 
@@ -20,8 +27,13 @@ def booted() -> Iterator[ProductClient]:
     from django.core.management import call_command
 
     from backend.accounts.models import User
+    from backend.chat.services import chat_model
     from backend.knowledge.index import close_index
 
+    try:
+        chat_model()
+    except UnknownModel as error:
+        raise CannotServe(str(error)) from error
     call_command("migrate", interactive=False, verbosity=0)
     try:
         client = ProductClient(User.objects.create_user("eval", "eval@example.org", None))
@@ -38,14 +50,14 @@ class ProductClient:
         self.user = user
 
     def sync(self) -> None:
-        """Index the watched folder as it is now; RuntimeError when a file cannot be read."""
+        """Index the watched folder as it is now; CannotServe when a file cannot be read."""
         from backend.knowledge import services
 
         run = services.sync("eval")
         if run.state != "done":
-            raise RuntimeError(f"The files could not be indexed: {run.error}")
+            raise CannotServe(f"The files could not be indexed: {run.error}")
         if failed := run.report["names"]["failed"]:
-            raise RuntimeError("These files could not be read: " + "; ".join(": ".join(row) for row in failed))
+            raise CannotServe("These files could not be read: " + "; ".join(": ".join(row) for row in failed) + ".")
 
     def ask(self, question: str, history: Sequence[Turn]) -> dict[str, Any]:
         from backend.chat import services

@@ -53,13 +53,13 @@ function tiles() {
   const wanted = [RIGHT, "recall@5", "false refusals", "right abstentions", "citation validity", "citation precision"];
   for (const name of wanted.filter((name) => first.metrics[name])) {
     const low = first.metrics[name].low;
-    byId("tiles").append(el("div", { class: "tile" }, el("span", {}, name),
+    byId("tiles").append(el("div", { class: runs.length > 1 ? "tile several" : "tile" }, el("span", {}, name),
       runs.map((run, i) => el("b", runs.length > 1 ? { style: `color:${colour(i)}` } : {}, percent(run.metrics[name]?.value))),
       runs.length === 1 && low !== null ? el("small", {}, `${percent(low)} to ${percent(first.metrics[name].high)}`) : null));
   }
   const stage = first.measured.latency.ask ? "ask" : "search";
   if (first.measured.latency[stage]) {
-    byId("tiles").append(el("div", { class: "tile" }, el("span", {}, `${stage}, median`),
+    byId("tiles").append(el("div", { class: runs.length > 1 ? "tile several" : "tile" }, el("span", {}, `${stage}, median`),
       runs.map((run, i) => el("b", runs.length > 1 ? { style: `color:${colour(i)}` } : {},
         run.measured.latency[stage] ? ms(run.measured.latency[stage].p50_ms) : "–"))));
   }
@@ -86,7 +86,7 @@ function canvas(box, height) {
 function metricBars() {
   const box = byId("metrics");
   const rows = Object.keys(first.metrics).filter((name) => runs.some((run) => run.metrics[name]?.value != null));
-  const bar = runs.length > 1 ? 9 : 12, gap = 9, rowHeight = bar * runs.length + gap;
+  const bar = runs.length > 1 ? 11 : 12, gap = 9, rowHeight = bar * runs.length + gap;
   const height = rows.length * rowHeight + 26;
   const [svg, w] = canvas(box, height);
   const narrow = w < 520, left = narrow ? 156 : 190, right = w - (narrow ? 44 : 150);
@@ -112,7 +112,7 @@ function metricBars() {
         }
       }
       if (runs.length === 1 || !narrow) {
-        svg.append(el("text", { x: right + 8, y: mid + 4, class: "soft" }, narrow || runs.length > 1 ? number(metric.value) : `${number(metric.value)}  n ${metric.n}`));
+        svg.append(el("text", { x: right + 8, y: mid + 4, class: runs.length > 1 ? "soft small" : "soft" }, narrow || runs.length > 1 ? number(metric.value) : `${number(metric.value)}  n ${metric.n}`));
       }
     });
   });
@@ -195,7 +195,7 @@ function latencyChart() {
     }
   }
   runs.forEach((run, i) => {
-    for (const key of ["p50_ms", "p95_ms"]) {
+    for (const key of runs.length > 1 ? ["p50_ms"] : ["p50_ms", "p95_ms"]) {
       const value = run.measured.latency[stage]?.[key];
       if (!value) continue;
       const at = x(Math.log10(value)), line = 12 + 12 * i;

@@ -5,7 +5,8 @@ Support is everything the answer could draw on: the passages found, the quotes, 
 - Unsupported words: the share of the answer's content words (stems, chains/words.py) that stand nowhere in it.
 - Unsupported numbers, dates, names: whether the answer holds at least one that does not. (Entities and numbers as the
   places where invention shows: Nan et al. 2021, arXiv 2102.09130.) A date agrees with a date of the support when no
-  part that both have (year, month, day) differs. A name is a capitalised word that does not begin a sentence.
+  part that both have (year, month, day) differs. The figures of a date are no
+  numbers. A name is a capitalised word that does not begin a sentence.
 Less is better for all of them. Declined answers are left out.
 """
 
@@ -61,8 +62,9 @@ def score(sample: Sample, recording: Recording) -> dict[str, float]:
     )
     said = content_words(answer)
     known = dates(support)
+    undated = "".join(" " if in_date else piece for piece, in_date in _pieces(answer))
     scores = {
-        "unsupported numbers": float(not numbers(answer) <= numbers(support)),
+        "unsupported numbers": float(not numbers(undated) <= numbers(support)),
         "unsupported dates": float(any(not any(_agree(date, other) for other in known) for date in dates(answer))),
         "unsupported names": float(
             not names(answer) <= {match.group().casefold() for match in _NAME.finditer(support)}
@@ -75,7 +77,7 @@ def score(sample: Sample, recording: Recording) -> dict[str, float]:
 
 def dates(text: str) -> set[Date]:
     """The dates of a text that name a month, or are written as ISO 8601 has them."""
-    return set(_dates(text))
+    return {date for _, _, date in _dates(text)}
 
 
 def names(text: str) -> set[str]:
@@ -85,13 +87,24 @@ def names(text: str) -> set[str]:
         begun = False
         for match in _NAME.finditer(text, unit.start, unit.end):
             word = match.group()
-            if begun and word[0].isupper() and word.casefold() not in STOPWORDS:
+            if begun and word[0].isupper() and word.casefold() not in STOPWORDS and word not in _MONTHS:
                 found.add(word.casefold())
             begun = True
     return found
 
 
-def _dates(text: str) -> Iterator[Date]:
+def _pieces(text: str) -> Iterator[tuple[str, bool]]:
+    """The text in pieces, each with whether it is a date."""
+    done = 0
+    for start, end, _ in sorted(_dates(text), key=lambda found: found[0]):
+        yield text[done:start], False
+        yield text[start:end], True
+        done = end
+    yield text[done:], False
+
+
+def _dates(text: str) -> Iterator[tuple[int, int, Date]]:
+    """The dates of a text, each with where it begins and ends."""
     taken: list[tuple[int, int]] = []
     for pattern in _DATES:
         for match in pattern.finditer(text):
@@ -101,7 +114,7 @@ def _dates(text: str) -> Iterator[Date]:
             parts = match.groupdict()
             month = parts.get("number") or parts.get("month") or ""
             number = int(month) if month.isdigit() else _month_number(month)
-            yield _as_number(parts.get("year")), number, _as_number(parts.get("day"))
+            yield *match.span(), (_as_number(parts.get("year")), number, _as_number(parts.get("day")))
 
 
 def _month_number(name: str) -> int:

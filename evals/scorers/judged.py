@@ -40,10 +40,10 @@ def load_judges(llm: BaseChatModel) -> tuple[Judge, Judge]:
     relevant = create_llm_as_judge(prompt=RAG_HELPFULNESS_PROMPT, judge=llm, feedback_key="relevance")
 
     def judge_faithfulness(question: str, answer: str, context: str) -> bool:
-        return bool(faithful(context={"documents": context}, outputs={"answer": answer})["score"])  # type: ignore[index, call-overload]
+        return bool(faithful(context={"documents": context}, outputs={"answer": answer})["score"])  # type: ignore[call-overload]
 
     def judge_relevance(question: str, answer: str, context: str) -> bool:
-        return bool(relevant(inputs={"question": question}, outputs={"answer": answer})["score"])  # type: ignore[index, call-overload]
+        return bool(relevant(inputs={"question": question}, outputs={"answer": answer})["score"])  # type: ignore[call-overload]
 
     return judge_faithfulness, judge_relevance
 

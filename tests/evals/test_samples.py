@@ -1,6 +1,7 @@
 """Data sets load, or say what is wrong and where; the shipped one is true to its documents."""
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 
@@ -30,8 +31,14 @@ def test_a_folder_becomes_a_dataset(tmp_path: Path) -> None:
         "gold": [{"file": "sub/b.pdf", "page": 2, "evidence": "ignored"}],
         "history": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "You."}],
         "meta": {"kind": "answerable", "tags": ["pdf"]},
+        "paraphrases": ["What for?"],
     }
-    dataset = load_dataset(write_dataset(tmp_path, GOOD, "", follow_up, {"id": "q3", "question": "Ü?", "gold": []}))
+    unclear = {"id": "q3", "question": "Ü?", "gold": [], "tags": ["odd"]}
+    unclear["meta"] = {"answerability": "UNDERSPECIFIED", "about_file": "a.md"}
+    (tmp_path / "distractors").mkdir()
+    dataset = load_dataset(write_dataset(tmp_path, GOOD, "", follow_up, unclear))
+    assert dataset.distractors == tmp_path / "distractors"
+    assert dataset.files["a.md"] == hashlib.sha256(b"It is 7 days.").hexdigest()
     assert dataset.names == ("a.md", "sub/b.pdf")
     assert dataset.samples == (
         Sample("q1", "How long?", ("7 days",), (Gold("a.md", "It is 7 days."),)),
@@ -42,8 +49,9 @@ def test_a_folder_becomes_a_dataset(tmp_path: Path) -> None:
             history=(Turn("user", "Who?"), Turn("assistant", "You.")),
             kind="answerable",
             tags=("pdf",),
+            paraphrases=("What for?",),
         ),
-        Sample("q3", "Ü?"),
+        Sample("q3", "Ü?", tags=("odd",), about="a.md", clear=False),
     )
     assert [sample.answerable for sample in dataset.samples] == [True, True, False]
 
@@ -131,6 +139,7 @@ def test_the_sample_set_has_every_kind_of_question() -> None:
     samples = load_dataset("sample").samples
     assert all(sample.kind == ("answerable" if sample.answerable else "unanswerable") for sample in samples)
     assert all(bool(sample.answers) == sample.answerable for sample in samples)
+    assert all(sample.paraphrases for sample in samples)
     assert sum(sample.answerable for sample in samples) >= 28
     assert sum(bool(sample.history) for sample in samples) == 3
     for tag in ("pdf", "markdown", "faq", "table", "keywords", "follow-up", "off-topic", "near-domain"):

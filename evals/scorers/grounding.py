@@ -5,8 +5,8 @@ Support is everything the answer could draw on: the passages found, the quotes, 
 - Unsupported words: the share of the answer's content words (stems, chains/words.py) that stand nowhere in it.
 - Unsupported numbers, dates, names: whether the answer holds at least one that does not. (Entities and numbers as the
   places where invention shows: Nan et al. 2021, arXiv 2102.09130.) A date agrees with a date of the support when no
-  part that both have (year, month, day) differs. The figures of a date are no
-  numbers. A name is a capitalised word that does not begin a sentence.
+  part that both have (year, month, day) differs, and its figures are no numbers. A name is a capitalised word that
+  does not begin a sentence.
 Less is better for all of them. Declined answers are left out.
 """
 

@@ -6,7 +6,6 @@ import copy
 import json
 import random
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,36 +14,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from evals.__main__ import main
-from evals.comparison import NotComparable, bootstrap, changed, compare, holm, mcnemar
-
-
-def a_run(hits: list[bool], **changes: Any) -> dict[str, Any]:
-    """A run as `--output` writes it: answerable questions, right at rank 1 and answered, or not found and declined."""
-    questions = [
-        {
-            "id": f"q{number}",
-            "question": f"Question {number}?",
-            "answerable": True,
-            "gold": [f"{number % 40}.md"],
-            "error": None,
-            "rank": 1 if hit else None,
-            "outcome": "grounded" if hit else "abstained",
-            "answer": "It is so." if hit else "I could not find an answer.",
-            "contains": hit,
-            "f1": 0.5 if hit else 0.0,
-        }
-        for number, hit in enumerate(hits)
-    ]
-    run = {
-        "dataset": {"name": "made", "digest": "d1"},
-        "settings": {"limit": None, "seed": 0, "k": 10, "search_only": False},
-        "questions": questions,
-    }
-    return run | changes
+from evals.comparison import NotComparable, changed, compare, holm, mcnemar, randomisation
+from evals.metrics import bootstrap, cluster_labels
+from tests.evals.runs import a_run
 
 
 def verdicts(first: list[bool], other: list[bool], seed: int = 0) -> dict[str, str]:
-    return {found.name: found.verdict for found in compare([a_run(first), a_run(other)], seed)[0]}
+    differences, _ = compare([a_run(first), a_run(other)], seed)
+    return {found.name: found.verdict for found in differences[0]}
 
 
 def test_mcnemar_agrees_with_a_published_example() -> None:
@@ -98,7 +75,9 @@ def test_a_worse_run_is_found_and_a_better_one() -> None:
 
 def test_the_same_run_shows_nothing() -> None:
     hits = [number % 3 == 0 for number in range(50)]
-    for found in compare([a_run(hits), a_run(hits)])[0]:
+    compared, (verdict,) = compare([a_run(hits), a_run(hits)])
+    assert verdict.word == "no evidence of a difference"
+    for found in compared[0]:
         assert (found.difference, found.p, found.smallest) == (0, 1, None)
         assert found.verdict == "no evidence of a difference"
 
@@ -108,8 +87,8 @@ def test_chance_is_taken_for_a_difference_at_most_five_times_in_a_hundred() -> N
     alarms = 0
     for seed in range(100):
         first, other = ([chance.random() < 0.7 for _ in range(120)] for _ in range(2))
-        alarms += verdicts(first, other, seed)["recall@5"] != "no evidence of a difference"
-    assert alarms <= 5
+        alarms += set(verdicts(first, other, seed).values()) != {"no evidence of a difference"}
+    assert alarms <= 5, "in any figure"
 
 
 def test_the_same_seed_gives_the_same_figures() -> None:
@@ -120,33 +99,78 @@ def test_the_same_seed_gives_the_same_figures() -> None:
 def test_several_runs_are_corrected_for_being_several() -> None:
     base = a_run([True] * 8 + [False] * 92)
     other = a_run([True] * 16 + [False] * 84)
-    alone = compare([base, other])[0][0]
-    among = compare([base, other, base, base, base, base, base, base])[0][0]
-    assert alone.verdict == "better"
-    assert among.p == pytest.approx(min(1, 7 * alone.p))
-    assert among.verdict == "no evidence of a difference"
+    compared, (verdict,) = compare([base, other])
+    among, verdicts_among = compare([base, other, base, base, base, base, base, base])
+    assert verdict.word == "better"
+    assert among[0][0].p == pytest.approx(min(1, 7 * compared[0][0].p))
+    assert verdicts_among[0].word == "no evidence of a difference"
 
 
-def test_errors_are_left_out_of_both_sides() -> None:
+def test_the_figures_beside_the_deciding_one_are_corrected_for_their_number() -> None:
+    base, other = a_run([True] * 8 + [False] * 92), a_run([True] * 16 + [False] * 84)
+    right, recall = compare([base, other])[0][0][:2]
+    assert (right.name, recall.name) == ("right answers", "recall@5")
+    assert right.p == pytest.approx(2 * 0.5**8)
+    assert recall.p >= 3 * right.p
+
+
+def test_another_figure_can_decide() -> None:
+    base, other = a_run([True] * 8 + [False] * 92), a_run([True] * 30 + [False] * 70)
+    compared, (verdict,) = compare([base, other], deciding="token F1")
+    assert compared[0][0].name == "token F1"
+    assert verdict.reason.startswith("token F1 +0.110")
+    with pytest.raises(NotComparable, match=r"no figure 'AURC' to decide by; there are: right answers, recall@5"):
+        compare([base, other], deciding="AURC")
+
+
+def test_errors_are_left_out_of_both_sides_and_counted() -> None:
     first, other = a_run([True] * 30), a_run([True] * 30)
-    other["questions"][3] |= {"error": "TimeoutError", "rank": None, "outcome": None, "contains": None, "f1": None}
-    found = compare([first, other])[0][0]
-    assert (found.n, found.difference) == (29, 0)
+    other["questions"][3] |= {"error": "TimeoutError", "rank": None, "outcome": None, "scores": {}}
+    compared, (verdict,) = compare([first, other])
+    assert (compared[0][0].n, compared[0][0].difference, verdict.left_out) == (29, 0, 1)
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"dataset": {"name": "made", "digest": "d2"}}, "digest"),
-        ({"settings": {"limit": None, "seed": 0, "k": 5, "search_only": False}}, "k"),
-        ({"settings": {"limit": 9, "seed": 0, "k": 10, "search_only": False}}, "limit"),
-    ],
-)
-def test_runs_over_something_else_are_not_compared(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(NotComparable, match=said):
-        compare([a_run([True] * 5), a_run([True] * 5, **changes)])
-    with pytest.raises(NotComparable, match="q4"):
-        compare([a_run([True] * 5), a_run([True] * 4)])
+def test_runs_over_something_else_are_not_compared_and_it_is_said_what_differs() -> None:
+    first, other = a_run([True] * 9), a_run([True] * 9)
+    with pytest.raises(NotComparable, match="setting k: 10 and 5"):
+        compare([first, other | {"settings": other["settings"] | {"k": 5}}])
+    files = {"0.md": "11", "new.md": "22"}
+    with pytest.raises(NotComparable, match=r"different files: 0\.md, new\.md\."):
+        compare([first, other | {"dataset": other["dataset"] | {"files": files}}])
+    with pytest.raises(NotComparable, match="different questions: q4, q5, q6, q7, q8"):
+        compare([first, a_run([True] * 4)])
+    other["questions"][2]["references"] = ["otherwise"]
+    with pytest.raises(NotComparable, match=r"different questions: q2\."):
+        compare([first, other])
+
+
+def test_the_randomisation_test_agrees_with_scipy() -> None:
+    values = list(np.random.default_rng(4).normal(0.08, 0.4, 60))
+    ours = randomisation(values, [str(i) for i in range(60)], seed=0)
+    theirs = stats.permutation_test((values,), np.sum, permutation_type="samples", n_resamples=10_000, rng=0)
+    assert ours == pytest.approx(theirs.pvalue, abs=0.015)
+
+
+def test_the_randomisation_test_agrees_with_fishers_of_darwins_maize() -> None:
+    # Differences in height of crossed and self-fertilised plants, in eighths of an inch (Fisher, The Design of
+    # Experiments, section 21): of 2^15 sign changes 863 give a sum as large, so p = 2 * 863 / 32768 = 0.05267.
+    eighths = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
+    assert randomisation(eighths, [str(i) for i in range(15)], seed=2) == pytest.approx(0.05267, abs=0.006)
+
+
+def test_signs_change_document_by_document() -> None:
+    """Four documents that all improved are no more than a coin that fell four times alike, however many questions."""
+    differences, documents = [1.0] * 400, [str(i % 4) for i in range(400)]
+    assert randomisation(differences, documents, seed=0) == pytest.approx(2 / 16, abs=0.015)
+
+
+def test_with_one_document_its_places_are_drawn() -> None:
+    places = [("faq.csv", f"Question {i}?") for i in range(12) for _ in range(5)]
+    assert len(set(cluster_labels(places))) == 12
+    assert len(set(cluster_labels([("faq.csv", "one"), ("faq.csv", "two")]))) == 2
+    assert set(cluster_labels([(f"{i}.md", str(j)) for i in range(10) for j in range(3)])) == {
+        f"{i}.md" for i in range(10)
+    }
 
 
 def test_answers_that_differ_are_named() -> None:
@@ -160,13 +184,21 @@ def test_the_command_prints_a_verdict_and_refuses_what_is_no_run(
     first, other, broken = tmp_path / "a.json", tmp_path / "b.json", tmp_path / "c.json"
     first.write_text(json.dumps(a_run([number % 5 != 0 for number in range(100)])))
     other.write_text(json.dumps(a_run([number % 2 != 0 for number in range(100)])))
-    assert main(["compare", str(first), str(other), "--changes", "1"]) == 0
+    written = [tmp_path / "compared.json", tmp_path / "compared.html"]
+    options = ["--changes", "1", "--output", str(written[0]), "--html", str(written[1])]
+    assert main(["compare", str(first), str(other), *options]) == 0
     printed = capsys.readouterr().out
-    assert "worse" in printed
+    assert printed.startswith("b against a: worse (right answers -0.300")
     assert "It is so." in printed
+    assert json.loads(written[0].read_text())["others"][0]["verdict"]["word"] == "worse"
+    assert "b against a" not in written[1].read_text(), "its script says so, from the data"
+    assert '"word": "worse"' in written[1].read_text()
     for text in ("nonsense", "{}", "[]"):
         broken.write_text(text)
         assert main(["compare", str(first), str(broken)]) == 2
         assert "not a run" in capsys.readouterr().err
+    broken.write_text(json.dumps(a_run([True]) | {"format": 1}))
+    assert main(["compare", str(first), str(broken)]) == 2
+    assert "is of format 1" in capsys.readouterr().err
     assert main(["compare", str(first), str(tmp_path / "none.json")]) == 2
     assert "cannot be read" in capsys.readouterr().err

@@ -173,12 +173,12 @@ def measure(run: Run) -> list[Metric]:
         for sample, recording in clear
         if recording is not None
     ]
-    curve = risk_coverage(run)
+    answered = sum(not said_no for _, said_no in declined)
     return [
         *metrics,
         abstention.precision(declined),
         abstention.separation("AUROC of the confidence", confidences),
-        Metric("AURC", abstention.aurc(curve), len(curve)),
+        Metric("AURC", abstention.aurc(risk_coverage(run)), answered),
     ]
 
 

@@ -14,7 +14,8 @@ from rest_framework.test import APIClient
 
 from backend.accounts.models import User
 from backend.api.stopping import told_to_stop
-from backend.chat.models import Conversation, Message
+from backend.chat.models import Conversation, Feedback, Message
+from backend.chat.selectors import answers_that_went_wrong
 from backend.knowledge.models import SourceVersion
 from tests.backend.conftest import Sync
 from tests.folder import write, write_pdf
@@ -268,3 +269,77 @@ def test_a_server_that_stops_keeps_what_was_written(client: APIClient, knowledge
         told_to_stop.clear()
     assert names == ["meta", "error"]
     assert client.get("/chat-history").json()["results"][0]["messages"][0]["content"] == QUESTION
+
+
+def test_one_conversation_can_be_erased_and_a_search_cannot(
+    client: APIClient, make_user: Callable[[str], User], client_of: Callable[[User], APIClient], knowledge: Path
+) -> None:
+    first, second = ask(client, QUESTION), ask(client, QUESTION)
+    one = f"/chat-history?conversation_id={first['conversation_id']}"
+    assert client_of(make_user("eve")).delete(one).status_code == 404
+    assert client.delete("/chat-history?q=leave").status_code == 400
+    assert client.delete("/chat-history?conversation_id=nonsense").status_code == 400
+    assert client.get("/chat-history").json()["count"] == 2, "what is not understood erases nothing"
+    assert client.delete(one).status_code == 204
+    assert client.delete(one).status_code == 404
+    left = client.get("/chat-history").json()["results"]
+    assert [row["id"] for row in left] == [second["conversation_id"]]
+
+
+def test_an_answer_says_how_sure_it_was_and_where_its_passages_are(client: APIClient, knowledge: Path) -> None:
+    sure, unsure = ask(client, QUESTION), ask(client, "What is the boiling point of tungsten?")
+    assert 0 <= unsure["confidence"] < 0.2 < sure["confidence"] <= 1
+    shown = sure["retrieved"][0]
+    found = client.get("/search", {"q": QUESTION}).json()["results"][0]
+    assert (shown["chunk_id"], shown["source"]) == (found["chunk_id"], found["source"])
+
+
+def test_feedback_is_kept_and_replaced(client: APIClient, knowledge: Path) -> None:
+    path = f"/messages/{ask(client, QUESTION)['message_id']}/feedback"
+    liked = client.post(path, {"rating": 1})
+    assert (liked.status_code, liked.json()) == (200, {"rating": 1, "comment": ""})
+    disliked = client.post(path, {"rating": -1, "comment": "Which weeks?"})
+    assert (disliked.status_code, disliked.json()) == (200, {"rating": -1, "comment": "Which weeks?"})
+    assert [(row.rating, row.comment) for row in Feedback.objects.all()] == [(-1, "Which weeks?")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"rating": 0}, {"rating": 2}, {"rating": "good"}, {"rating": True}, {"rating": 1, "comment": "x" * 2001}],
+)
+def test_feedback_that_is_none_is_refused(client: APIClient, knowledge: Path, body: dict[str, object]) -> None:
+    answer = ask(client, QUESTION)
+    refused = client.post(f"/messages/{answer['message_id']}/feedback", body)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid")
+    assert not Feedback.objects.exists()
+
+
+def test_feedback_on_what_is_not_ones_own_answer_is_404(
+    client: APIClient, make_user: Callable[[str], User], client_of: Callable[[User], APIClient], knowledge: Path
+) -> None:
+    answer = ask(client, QUESTION)
+    question = Message.objects.get(role="user")
+    paths = [f"/messages/{pk}/feedback" for pk in (answer["message_id"], question.pk, answer["conversation_id"])]
+    assert client_of(make_user("eve")).post(paths[0], {"rating": 1}).status_code == 404
+    assert [client.post(path, {"rating": 1}).status_code for path in paths] == [200, 404, 404]
+    assert APIClient().post(paths[0], {"rating": 1}).status_code == 401
+
+
+def test_answers_that_went_wrong_are_found_with_what_led_to_them(
+    client: APIClient, user: User, knowledge: Path
+) -> None:
+    good = ask(client, QUESTION)
+    asked = {"message": "How long is parental leave for fathers?", "conversation_id": good["conversation_id"]}
+    disliked = client.post("/chat", asked).json()
+    client.post(f"/messages/{disliked['message_id']}/feedback", {"rating": -1, "comment": "Too short."})
+    client.post(f"/messages/{good['message_id']}/feedback", {"rating": 1})
+    ask(client, "What is the boiling point of tungsten?")
+    declined, found = answers_that_went_wrong(10)
+    assert (declined.question, declined.why, declined.history) == (
+        "What is the boiling point of tungsten?",
+        "declined",
+        [],
+    )
+    assert (found.question, found.why, found.comment) == (asked["message"], "disliked", "Too short.")
+    assert [role for role, _ in found.history] == ["user", "assistant"]
+    assert len(answers_that_went_wrong(1)) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from evals.conditions import Condition, conditions
 from evals.runner import Options, run
@@ -13,7 +14,7 @@ from tests.evals.word_client import WordClient
 
 HARBOUR = "# Harbour\n\nThe ferry leaves at 7:45. Captain Ingrid Holm steers it.\n"
 MUSEUM = "# Museum\n\nThe whale is 25 metres long. Director Bruno Keller found it. It weighs 25 tons.\n"
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"id": "when", "question": "When does the ferry leave?", "answers": ["7:45"], "gold": "harbour.md"},
     {"id": "who", "question": "Who steers the ferry?", "answers": ["Ingrid Holm"], "gold": "harbour.md"},
     {"id": "long", "question": "How long is the whale?", "answers": ["25 metres", "25"], "gold": "museum.md"},

@@ -41,10 +41,12 @@ def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_several_threads_share_it(tmp_path: Path) -> None:
     recordings = Recordings(tmp_path)
-    threads = [
-        threading.Thread(target=lambda n=n: [recordings.put(f"{n}:{i}", RECORDING) for i in range(20)])  # type: ignore[misc]
-        for n in range(5)
-    ]
+
+    def put(n: int) -> None:
+        for i in range(20):
+            recordings.put(f"{n}:{i}", RECORDING)
+
+    threads = [threading.Thread(target=put, args=(n,)) for n in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:

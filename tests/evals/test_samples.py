@@ -33,7 +33,7 @@ def test_a_folder_becomes_a_dataset(tmp_path: Path) -> None:
         "meta": {"kind": "answerable", "tags": ["pdf"]},
         "paraphrases": ["What for?"],
     }
-    unclear = {"id": "q3", "question": "Ü?", "gold": [], "tags": ["odd"]}
+    unclear: dict[str, object] = {"id": "q3", "question": "Ü?", "gold": [], "tags": ["odd"]}
     unclear["meta"] = {"answerability": "UNDERSPECIFIED", "about_file": "a.md"}
     (tmp_path / "distractors").mkdir()
     dataset = load_dataset(write_dataset(tmp_path, GOOD, "", follow_up, unclear))

@@ -89,7 +89,7 @@ function metricBars() {
   const bar = runs.length > 1 ? 11 : 12, gap = 9, rowHeight = bar * runs.length + gap;
   const height = rows.length * rowHeight + 26;
   const [svg, w] = canvas(box, height);
-  const narrow = w < 520, left = narrow ? 156 : 190, right = w - (narrow ? 44 : 150);
+  const narrow = w < 520, left = narrow ? 170 : 190, right = w - (narrow ? 44 : 150);
   const x = (value) => left + (right - left) * Math.min(1, Math.max(0, value));
   for (const tick of [0, 0.25, 0.5, 0.75, 1]) {
     svg.append(el("line", { x1: x(tick), x2: x(tick), y1: 0, y2: height - 20, class: "axis" }),
@@ -125,7 +125,7 @@ function differenceBars() {
   const rows = comparison[0].differences.map((one) => one.name);
   const each = comparison.length, rowHeight = 14 * each + 10, height = rows.length * rowHeight + 26;
   const [svg, w] = canvas(box, height);
-  const narrow = w < 520, left = narrow ? 156 : 190, right = w - (narrow ? 10 : 220);
+  const narrow = w < 520, left = narrow ? 170 : 190, right = w - (narrow ? 10 : 220);
   const all = comparison.flatMap((row) => row.differences.flatMap((one) => [one.low, one.high, one.difference]));
   const bound = Math.max(0.05, ...all.map(Math.abs)) * 1.05;
   const x = (value) => left + ((right - left) * (value + bound)) / (2 * bound);
@@ -199,8 +199,8 @@ function latencyChart() {
       const value = run.measured.latency[stage]?.[key];
       if (!value) continue;
       const at = x(Math.log10(value)), line = 12 + 12 * i;
-      svg.append(el("line", { x1: at, x2: at, y1: line + 3, y2: height - 26, stroke: colour(i), "stroke-dasharray": "3 3" }),
-        el("text", { x: Math.min(at + 3, w - 70), y: line, class: "soft" }, `${key.slice(0, 3)} ${ms(value)}`));
+      svg.append(el("line", { x1: at, x2: at, y1: line + 3, y2: height - 26, stroke: colour(i), "stroke-dasharray": "3 3" }));
+      if (runs.length === 1) svg.append(el("text", { x: Math.min(at + 3, w - 70), y: line, class: "soft" }, `${key.slice(0, 3)} ${ms(value)}`));
     }
   });
 }
@@ -251,7 +251,7 @@ function robustness() {
     }
   }
   byId("robustness").querySelector(".scroll").append(table);
-  byId("robustness").append(...notes.map((text) => el("p", { class: "hint" }, text)));
+  byId("robustness").append(el("div", { class: "notes" }, notes.map((text) => el("p", { class: "hint" }, text))));
 }
 
 function judged() {

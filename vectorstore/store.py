@@ -93,6 +93,18 @@ class VectorStore:
             found.update(zip(got["ids"], np.asarray(got["embeddings"], np.float32), strict=True))
         return found
 
+    def owners(self) -> dict[str, str]:
+        """The source's id that each vector really there was written with, by the chunk's id."""
+        found: dict[str, str] = {}
+        while True:
+            got: Any = _asking(self._collection.get, include=["metadatas"], limit=READ_PAGE, offset=len(found))
+            found.update(
+                (chunk_id, str((metadata or {}).get("source_id", "")))
+                for chunk_id, metadata in zip(got["ids"], got["metadatas"], strict=True)
+            )
+            if len(got["ids"]) < READ_PAGE:
+                return found
+
     def ids(self, source_id: str | None = None) -> set[str]:
         """Every id that is really there, of one source or of all."""
         where: Any = {"source_id": source_id} if source_id else None

@@ -111,11 +111,18 @@ class SyncState(models.TextChoices):
     FAILED = "failed"
 
 
+class Task(models.TextChoices):
+    SYNC = "sync"
+    RECONCILE = "reconcile"  # only compares
+    REPAIR = "repair"  # and mends what differs
+
+
 class SyncRun(models.Model):
     """One comparison of the folder with the catalogue: who asked, how far it is, what it did."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     state = models.CharField(max_length=10, choices=SyncState.choices, default=SyncState.REQUESTED, db_index=True)
+    task = models.CharField(max_length=10, choices=Task.choices, default=Task.SYNC)
     trigger = models.CharField(max_length=20)
     full = models.BooleanField(default=False, help_text="Every file is hashed, also where size and time are unchanged.")
     requested_at = models.DateTimeField(auto_now_add=True)

@@ -11,7 +11,7 @@ from django.db.models.functions import Substr
 from langchain_core.documents import Document
 
 from backend.knowledge.index import KnowledgeIndex
-from backend.knowledge.models import Chunk, Source, SourceVersion, SyncRun, SyncState
+from backend.knowledge.models import Chunk, Source, SourceVersion, SyncRun, SyncState, Task
 from backend.knowledge.sync import folder_identity
 
 if TYPE_CHECKING:
@@ -91,13 +91,13 @@ def source_ids_under(prefix: str) -> list[str]:
 
 def latest_sync() -> SyncRun | None:
     """The sync that runs or waits, otherwise the last one."""
-    under_way = SyncRun.objects.filter(state__in=[SyncState.RUNNING, SyncState.REQUESTED]).last()
-    return under_way or SyncRun.objects.first()
+    syncs = SyncRun.objects.filter(task=Task.SYNC)
+    return syncs.filter(state__in=[SyncState.RUNNING, SyncState.REQUESTED]).last() or syncs.first()
 
 
 def was_ever_complete() -> bool:
     """Whether the folder was compared completely at least once in the life of this database."""
-    return SyncRun.objects.filter(state=SyncState.DONE).exists()
+    return SyncRun.objects.filter(state=SyncState.DONE, task=Task.SYNC).exists()
 
 
 def read_span(version_id: str, start: int, end: int) -> str | None:

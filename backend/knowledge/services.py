@@ -11,11 +11,20 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
+from backend.knowledge import reconcile
 from backend.knowledge.index import IndexBusy, get_index
-from backend.knowledge.models import SyncRun, SyncState
+from backend.knowledge.models import SyncRun, SyncState, Task
 from backend.knowledge.readiness import mark_compared
 from backend.knowledge.selectors import was_ever_complete
-from backend.knowledge.sync import FolderLooksUnmounted, Sync, SyncReport, current_recipe, is_new, make_plan
+from backend.knowledge.sync import (
+    FolderLooksUnmounted,
+    Sync,
+    SyncReport,
+    current_recipe,
+    is_new,
+    make_plan,
+    repair_indexes,
+)
 from loaders.errors import FolderUnavailable
 from loaders.folder import scan
 from loaders.parser import Limits, Parser
@@ -26,6 +35,7 @@ logger = logging.getLogger(__name__)
 PARSER_IDLE_SECONDS = 60.0  # then its memory is given back
 KEPT_RUNS = 200  # rows of old syncs that are kept for the record
 STOPPED = "stopped before it was complete; the next start goes on"
+TOUCHING = ("added", "changed", "moved", "removed", "failed")  # counts of a report that are worth a line in the log
 Progress = Callable[[str, int, int, int], None]
 
 _one_at_a_time = threading.Lock()
@@ -50,17 +60,15 @@ def sync(
 def carry_out(
     run: SyncRun, on_progress: Progress | None = None, stopping: Callable[[], bool] = lambda: False
 ) -> SyncRun:
-    """Do the sync of this row. Two at once in a process wait for each other."""
+    """Do what this row asks for. Two at once in a process wait for each other."""
     with _one_at_a_time:
         run.state, run.started_at = SyncState.RUNNING, timezone.now()
         run.save()
-        recorder = _Recorder(run, on_progress)
-        first_ever = not was_ever_complete()
         try:
-            work = Sync(settings.ENV.knowledge_dir, get_index(), _get_parser(), run, recorder, stopping)
-            plan = work.compare()
-            mark_compared(not first_ever)
-            report = work.apply(plan)
+            if run.task == Task.SYNC:
+                report = _sync(run, on_progress, stopping).as_dict()
+            else:
+                report = _reconcile(run, on_progress, stopping)
         except (FolderUnavailable, FolderLooksUnmounted) as error:
             mark_compared()
             return _finish(run, SyncState.FAILED, error=str(error))
@@ -69,8 +77,35 @@ def carry_out(
             raise
         if stopping():
             return _finish(run, SyncState.FAILED, report, STOPPED)
-        mark_compared()
         return _finish(run, SyncState.DONE, report)
+
+
+def _sync(run: SyncRun, on_progress: Progress | None, stopping: Callable[[], bool]) -> SyncReport:
+    recorder = _Recorder(run, on_progress)
+    first_ever = not was_ever_complete()
+    work = Sync(settings.ENV.knowledge_dir, get_index(), _get_parser(), run, recorder, stopping)
+    plan = work.compare()
+    mark_compared(not first_ever)
+    report = work.apply(plan)
+    if not stopping():
+        mark_compared()
+    return report
+
+
+def _reconcile(run: SyncRun, on_progress: Progress | None, stopping: Callable[[], bool]) -> dict[str, Any]:
+    """Differences, and for a repair whether any is left after it."""
+    index, folder = get_index(), settings.ENV.knowledge_dir
+    found = reconcile.compare(folder, index, full=run.full)
+    report = {"differences": found.as_dict(), "repaired": False}
+    if found and run.task == Task.REPAIR:
+        reconcile.prepare_repair(index, found)
+        run.full = True  # every file is hashed
+        report["sync"] = _sync(run, on_progress, stopping).as_dict()
+        repair_indexes(index, always=True)
+        left = reconcile.compare(folder, index)
+        report["left"] = left.as_dict()
+        report["repaired"] = not left
+    return report
 
 
 def end_idle_parser(idle_seconds: float = PARSER_IDLE_SECONDS) -> None:
@@ -93,25 +128,27 @@ def _get_parser() -> Parser:
     return _parser
 
 
-def request_sync(trigger: str, *, full: bool = False) -> SyncRun:
+def request_sync(trigger: str, *, full: bool = False, task: Task = Task.SYNC) -> SyncRun:
     """Leave a request for the process that owns the index; an equal one that still waits is shared."""
-    waiting = SyncRun.objects.filter(state=SyncState.REQUESTED, full=full).first()
-    return waiting or SyncRun.objects.create(trigger=trigger, full=full)
+    waiting = SyncRun.objects.filter(state=SyncState.REQUESTED, full=full, task=task).first()
+    return waiting or SyncRun.objects.create(trigger=trigger, full=full, task=task)
 
 
-def sync_or_request(trigger: str, *, full: bool = False, on_progress: Progress | None = None) -> SyncRun:
-    """Sync here when this process can own the index; otherwise have the owner do it, and wait for the result."""
+def sync_or_request(
+    trigger: str, *, full: bool = False, task: Task = Task.SYNC, on_progress: Progress | None = None
+) -> SyncRun:
+    """Do it here when this process can own the index; otherwise have the owner do it, and wait for the result."""
     try:
         get_index()
     except IndexBusy:
-        run = request_sync(trigger, full=full)
+        run = request_sync(trigger, full=full, task=task)
         while run.state in (SyncState.REQUESTED, SyncState.RUNNING):
             time.sleep(0.2)
             run.refresh_from_db()
             if on_progress and run.progress:
                 on_progress(*(run.progress[key] for key in ("phase", "done", "total", "chunks")))
         return run
-    return sync(trigger, full=full, on_progress=on_progress)
+    return carry_out(SyncRun.objects.create(trigger=trigger, full=full, task=task), on_progress)
 
 
 def preview() -> dict[str, list[str]]:
@@ -147,15 +184,15 @@ def parse_limits() -> Limits:
     )
 
 
-def _finish(run: SyncRun, state: SyncState, report: SyncReport | None = None, error: str = "") -> SyncRun:
+def _finish(run: SyncRun, state: SyncState, report: dict[str, Any] | None = None, error: str = "") -> SyncRun:
     run.state, run.error, run.finished_at = state, error, timezone.now()
-    run.report = report.as_dict() if report else {}
+    run.report = report or {}
     run.save()
     old = SyncRun.objects.values_list("pk", flat=True)[KEPT_RUNS:]
     SyncRun.objects.filter(pk__in=list(old)).delete()
     if error:
-        logger.log(logging.INFO if error == STOPPED else logging.ERROR, "sync (%s): %s", run.trigger, error)
-    elif report and report.touched:
+        logger.log(logging.INFO if error == STOPPED else logging.ERROR, "%s (%s): %s", run.task, run.trigger, error)
+    elif any(run.report.get(name) for name in TOUCHING):
         counts = {name: value for name, value in run.report.items() if name != "names" and value}
         logger.info("sync (%s): %s", run.trigger, ", ".join(f"{name} {value}" for name, value in counts.items()))
     return run

@@ -67,10 +67,6 @@ class SyncReport:
     chunks_reused: int = 0
     seconds: float = 0.0
 
-    @property
-    def touched(self) -> bool:
-        return bool(self.added or self.changed or self.moved or self.removed or self.failed)
-
     def as_dict(self) -> dict[str, Any]:
         """Counts first, then names; at most a hundred of each, so that a report stays readable."""
         lists = ("added", "changed", "moved", "removed", "failed", "waiting")
@@ -291,7 +287,7 @@ class Sync:
             if self.stopping():
                 raise _Stopped
             piece = by_length[start : start + PIECE_CHUNKS]
-            yield from zip((row.embed_key for row in piece), _embed(self.index, piece), strict=True)
+            yield from zip((row.embed_key for row in piece), embed_rows(self.index, piece), strict=True)
 
     def _flip(self, read: Read) -> list[str]:
         """Make the new version the current one; returns ids that the indexes must forget."""
@@ -318,7 +314,19 @@ class Sync:
             batch_size=500,
             update_conflicts=True,
             unique_fields=["id"],
-            update_fields=["version", "position", "text", "start", "end", "page", "heading", "kind", "answer_start"],
+            update_fields=[
+                "version",
+                "position",
+                "text",
+                "embed_text",
+                "embed_key",
+                "start",
+                "end",
+                "page",
+                "heading",
+                "kind",
+                "answer_start",
+            ],
         )
         source.current_version, source.state, source.error = version, SourceState.INDEXED, ""
         source.digest, source.recipe, source.indexed_at = read.digest, self.recipe, timezone.now()
@@ -400,30 +408,33 @@ def make_plan(folder: Path, found: Scan, recipe: str, *, full: bool) -> Plan:
 
 def make_rows(source: Source, loaded: LoadedSource) -> list[Chunk]:
     """Unsaved rows with ids from (source, heading, embedded text, occurrence): unchanged text keeps its id."""
-    occurrences: dict[str, int] = defaultdict(int)
+    seen: dict[str, int] = {}
     rows = []
     for position, chunk in enumerate(loaded.chunks):
-        embed_key = _hash(f"{chunk.kind == 'faq'}\n{chunk.embed_text}")
-        content = json.dumps([str(source.pk), chunk.heading, embed_key, chunk.text], ensure_ascii=True)
-        occurrence = occurrences[content]
-        occurrences[content] += 1
-        rows.append(
-            Chunk(
-                id=_hash(f"{content}#{occurrence}"),
-                source=source,
-                position=position,
-                text=chunk.text,
-                embed_text=chunk.embed_text,
-                embed_key=embed_key,
-                start=chunk.start,
-                end=chunk.end,
-                page=chunk.page,
-                heading=list(chunk.heading),
-                kind=chunk.kind,
-                answer_start=chunk.answer_start,
-            )
+        row = Chunk(
+            source=source,
+            position=position,
+            text=chunk.text,
+            embed_text=chunk.embed_text,
+            start=chunk.start,
+            end=chunk.end,
+            page=chunk.page,
+            heading=list(chunk.heading),
+            kind=chunk.kind,
+            answer_start=chunk.answer_start,
         )
+        row.embed_key = _embed_key(row)
+        row.id = chunk_id(row, seen)
+        rows.append(row)
     return rows
+
+
+def chunk_id(row: Chunk, seen: dict[str, int]) -> str:
+    """The id that a passage's content gives it. seen: how often each content came before in its source; counted up."""
+    content = json.dumps([str(row.source_id), row.heading, _embed_key(row), row.text], ensure_ascii=True)
+    occurrence = seen.get(content, 0)
+    seen[content] = occurrence + 1
+    return _hash(f"{content}#{occurrence}")
 
 
 def repair_indexes(index: KnowledgeIndex, *, always: bool = False) -> dict[str, int]:
@@ -442,7 +453,7 @@ def repair_indexes(index: KnowledgeIndex, *, always: bool = False) -> dict[str, 
     for rows_without_vector in _in_batches(sorted(ids - vector_ids)):
         index.vectors.upsert(
             [row.id for row in rows_without_vector],
-            _embed(index, rows_without_vector),
+            embed_rows(index, rows_without_vector),
             [str(row.source_id) for row in rows_without_vector],
         )
     for rows_without_words in _in_batches(sorted(ids - lexical_ids)):
@@ -542,8 +553,13 @@ def _in_batches(ids: list[str]) -> Iterable[list[Chunk]]:
         yield list(Chunk.objects.filter(id__in=ids[start : start + BATCH_CHUNKS]).order_by("id"))
 
 
-def _embed(index: KnowledgeIndex, rows: Sequence[Chunk]) -> np.ndarray:
+def embed_rows(index: KnowledgeIndex, rows: Sequence[Chunk]) -> np.ndarray:
+    """The vectors that the index's model gives these passages, of unit length."""
     return embed_passages(index.embedder, [row.embed_text for row in rows], [_question(row) for row in rows])
+
+
+def _embed_key(row: Chunk) -> str:
+    return _hash(f"{row.kind == 'faq'}\n{row.embed_text}")
 
 
 def _question(row: Chunk) -> str | None:

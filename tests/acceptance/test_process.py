@@ -85,8 +85,10 @@ def test_ctrl_c_stops_it_also_in_the_middle_of_work(make_server: Callable[..., S
     server.start(wait=False)
     server.wait_until((server.data / "footnote.sqlite3").exists, "the database")
     assert server.interrupt() in (0, 130), "at once, perhaps before the server runs"
+    begun = server.log.read_text().count("Footnote serves")
     server.start(wait=False)
-    time.sleep(3)
+    server.wait_until(lambda: server.log.read_text().count("Footnote serves") > begun, "its first words")
+    time.sleep(1.5)
     assert server.interrupt() in (0, 130)
     with serving(server), Client(server) as client:
         server.wait_until(lambda: "pending" not in client.states().values(), "the end of the sync")

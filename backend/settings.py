@@ -136,7 +136,9 @@ STATIC_ROOT = None  # no collectstatic step: the few files of admin and docs are
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000  # bytes of a JSON body; beyond it 413
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000  # bytes of a JSON body, and of a form beside its files; beyond it 413
+DATA_UPLOAD_MAX_NUMBER_FILES = 100
+FILE_UPLOAD_TEMP_DIR = str(ENV.data_dir / "uploads")  # on the disk of the other data, not in a small /tmp
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENV.production

@@ -28,6 +28,7 @@ TABLES = (".csv", ".tsv")
 JSON = (".json", ".jsonl", ".ndjson")
 YAML = (".yaml", ".yml")
 HTML = (".html", ".htm", ".xhtml")
+SUFFIXES = (".pdf", ".docx", ".txt", ".eml", *MARKDOWN, *TABLES, *JSON, *YAML, *HTML)  # what uploads may be called
 
 # Formats known by their first bytes that are not read, and what their owner can do.
 FOREIGN = (

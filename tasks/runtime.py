@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from backend.api.checks import Check
-from backend.knowledge import services
+from backend.knowledge import services, uploads
 from backend.knowledge.index import KnowledgeIndex, close_index, get_index
 from tasks.follower import FolderFollower, make_follower
 
@@ -30,6 +30,7 @@ class Runtime:
         from tasks.scheduler import make_scheduler
 
         index = get_index()
+        uploads.remove_drafts()
         self.follower = make_follower()
         self.follower.start()
         self.scheduler = make_scheduler(self.follower.wake)

@@ -65,6 +65,18 @@ class SourceSerializer(serializers.ModelSerializer[Source]):
         read_only_fields = fields
 
 
+class UploadSerializer(serializers.Serializer[None]):
+    files = serializers.ListField(child=serializers.FileField(allow_empty_file=True), min_length=1)
+    folder = serializers.CharField(
+        required=False, allow_blank=True, max_length=1024, default="", help_text="Below the watched folder: hr/2026"
+    )
+
+
+class UploadedSerializer(serializers.Serializer[None]):
+    count = serializers.IntegerField()
+    results = SourceSerializer(many=True)
+
+
 class ChunkSerializer(serializers.ModelSerializer[Chunk]):
     chunk_id = serializers.CharField(source="id")
     heading = serializers.ListField(child=serializers.CharField())

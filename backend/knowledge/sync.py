@@ -161,7 +161,7 @@ class Sync:
         report.unchanged = plan.unchanged + len(plan.touch)
         report.waiting = list(plan.waiting)
         with transaction.atomic():
-            _remove(plan.gone)
+            mark_removed(plan.gone)
             report.removed = [source.path for source in plan.gone]
             for source, entry in plan.moved:
                 report.moved.append((source.path, entry.path))
@@ -492,7 +492,8 @@ def _drop_unused_versions(source_ids: Sequence[Any]) -> None:
     old.exclude(pk__in=Source.objects.filter(pk__in=source_ids).values("current_version")).delete()
 
 
-def _remove(sources: Iterable[Source]) -> None:
+def mark_removed(sources: Iterable[Source]) -> None:
+    """In one write, nothing answers from them any more; the next sync takes them out of the indexes."""
     ids = [source.pk for source in sources]
     Source.objects.filter(pk__in=ids).update(
         state=SourceState.REMOVED, current_version=None, dirty=True, error="", digest=""

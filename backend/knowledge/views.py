@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.http import Http404
 from django.shortcuts import get_object_or_404
@@ -16,7 +17,7 @@ from rest_framework.views import APIView
 
 from backend.api.errors import Unavailable
 from backend.api.schema import errors
-from backend.knowledge import selectors, services
+from backend.knowledge import selectors, services, uploads
 from backend.knowledge.index import IndexBusy, get_index
 from backend.knowledge.models import Chunk, Source, SourceState
 from backend.knowledge.serializers import (
@@ -26,7 +27,10 @@ from backend.knowledge.serializers import (
     SourceSerializer,
     SyncRequestSerializer,
     SyncRunSerializer,
+    UploadedSerializer,
+    UploadSerializer,
 )
+from backend.knowledge.uploads import UploadParser
 from vectorstore.errors import IndexUnavailable
 
 
@@ -51,6 +55,10 @@ class Search(APIView):
 
 class Sources(ListAPIView[Source]):
     serializer_class = SourceSerializer
+    parser_classes = [UploadParser]
+
+    def get_permissions(self) -> list[BasePermission]:
+        return [IsAdminUser() if self.request.method == "POST" else IsAuthenticated()]
 
     @extend_schema(
         tags=["knowledge"],
@@ -60,6 +68,21 @@ class Sources(ListAPIView[Source]):
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Every file that was ever seen in the folder, with its state and, where it failed, the reason."""
         return super().get(request, *args, **kwargs)
+
+    @extend_schema(
+        tags=["knowledge"],
+        request={"multipart/form-data": UploadSerializer},
+        responses={202: UploadedSerializer, **errors(400, 401, 403, 413, 415, 503)},
+    )
+    def post(self, request: Request) -> Response:
+        """Put files into the watched folder, each replacing the one of its name; they are indexed within seconds."""
+        form = UploadSerializer(
+            data={"files": request.FILES.getlist("files"), "folder": request.data.get("folder", "")}
+        )
+        form.is_valid(raise_exception=True)
+        rows = uploads.store(form.validated_data["files"], form.validated_data["folder"])
+        services.request_sync("upload")
+        return Response({"count": len(rows), "results": SourceSerializer(rows, many=True).data}, status=202)
 
     def get_queryset(self) -> Any:
         state = self.request.query_params.get("state")
@@ -72,10 +95,21 @@ class SourceDetail(RetrieveAPIView[Source]):
     serializer_class = SourceSerializer
     lookup_url_kwarg = "source_id"
 
+    def get_permissions(self) -> list[BasePermission]:
+        return [IsAdminUser() if self.request.method == "DELETE" else IsAuthenticated()]
+
     @extend_schema(tags=["knowledge"], responses={200: SourceSerializer, **errors(401, 404)})
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """One source."""
         return super().get(request, *args, **kwargs)
+
+    @extend_schema(tags=["knowledge"], responses={204: None, **errors(401, 403, 404, 409, 503)})
+    def delete(self, request: Request, source_id: UUID) -> Response:
+        """Delete a source's file from the watched folder; nothing answers from it any more, from now on."""
+        source = get_object_or_404(Source.objects.exclude(state=SourceState.REMOVED), pk=source_id)
+        uploads.delete(source)
+        services.request_sync("delete")
+        return Response(status=204)
 
     def get_queryset(self) -> Any:
         return selectors.list_sources()

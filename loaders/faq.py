@@ -1,8 +1,9 @@
-"""FAQs: pairs of question and answer, from CSV, JSON, YAML and question/answer markdown; one passage a pair.
+"""FAQs: pairs of question and answer, from CSV, spreadsheets, JSON, YAML and question/answer markdown; one passage a
+pair.
 
 Pairs are found by the names of their fields (see ALIASES), in markdown by headings that ask. The source text of a CSV,
 JSON or YAML file is a rendering of its pairs, because quotes point into readable text and not into markup; for markdown
-it is the file itself. What is no FAQ is read as a table (CSV) or as text.
+it is the file itself. What is no FAQ is read as a table (CSV, spreadsheets) or as text.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,8 @@ from typing import Any
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 
-from loaders.errors import Damaged, NoText
-from loaders.text import read_text
+from loaders.errors import Damaged, NoText, TooLarge
+from loaders.text import over_limit, read_text
 
 ALIASES = {
     "question": ("question", "questions", "q", "prompt", "query", "faq", "frage", "pregunta"),
@@ -58,35 +60,53 @@ class FAQLoader(BaseLoader):
 
     def __init__(self, path: Path, kind: str, max_chars: int) -> None:
         self.path = path
-        self.kind = kind  # "csv", "json" or "yaml"
+        self.kind = kind  # "csv", "xlsx", "json" or "yaml"
         self.max_chars = max_chars
         self.is_faq = False
         self.warnings: list[str] = []
 
     def lazy_load(self) -> Iterator[Document]:
+        if self.kind == "xlsx":
+            yield from self._load_workbook()
+            return
         text = read_text(self.path, self.max_chars)
         if self.kind == "csv":
-            yield from self._load_table(text)
+            yield from self._load_table(_read_rows(text), [], 0)
             return
         pairs = list(self._find_pairs(_parse(text, self.kind)))
         if pairs:
-            yield from self._render(pairs)
+            yield from self._render(pairs, 0)
         else:
             yield _document(text, 0, [], "text")
 
-    def _load_table(self, text: str) -> Iterator[Document]:
-        rows = _read_rows(text)
+    def render(self, data: Any) -> list[Document]:
+        """The pairs of parsed JSON as Documents."""
+        return list(self._render(list(self._find_pairs(data)), 0))
+
+    def _load_workbook(self) -> Iterator[Document]:
+        start = 0
+        sheets = [(name, rows) for name, rows in _read_sheets(self.path, self.max_chars) if rows]
+        if not sheets:
+            raise NoText("the spreadsheet has no rows")
+        for name, rows in sheets:
+            for document in self._load_table(rows, [name] if len(sheets) > 1 else [], start):
+                start += len(document.page_content)
+                if start > self.max_chars:
+                    raise TooLarge(over_limit(start, self.max_chars))
+                yield document
+
+    def _load_table(self, rows: Sequence[tuple[int, list[str]]], above: list[str], start: int) -> Iterator[Document]:
         if not rows:
             raise NoText("the table has no rows")
         columns = _columns(rows[0][1])
         if "question" in columns and "answer" in columns:
-            yield from self._render([pair for number, row in rows[1:] if (pair := self._pair(number, row, columns))])
+            pairs = [pair for number, row in rows[1:] if (pair := self._pair(number, row, columns))]
+            yield from self._render(pairs, start)
             return
-        start = 0
         header = [name.strip() for name in rows[0][1]]
         for _, row in rows[1:] or rows:
             rendered = _render_row(header if len(rows) > 1 else [], row)
-            yield _document(rendered, start, [], "text")
+            yield _document(rendered, start, above, "text")
             start += len(rendered)
 
     def _pair(self, number: int, row: Sequence[str], columns: Mapping[str, int]) -> Pair | None:
@@ -140,12 +160,11 @@ class FAQLoader(BaseLoader):
 
         yield from walk(data, ())
 
-    def _render(self, pairs: Sequence[Pair]) -> Iterator[Document]:
+    def _render(self, pairs: Sequence[Pair], start: int) -> Iterator[Document]:
         if not pairs:
             reasons = f" ({self.warnings[0]})" if self.warnings else ""
             raise NoText(f"no row has both a question and an answer{reasons}")
         self.is_faq = True
-        start = 0
         for pair in pairs:
             text = f"{pair.question}\n{pair.answer}\n\n"
             heading = [part for part in (pair.category, pair.question) if part]
@@ -247,6 +266,40 @@ def _read_rows(text: str) -> list[tuple[int, list[str]]]:
     except csv.Error as error:
         raise Damaged(f"the table cannot be read: {error}") from None
     return [(number, row) for number, row in rows if any(cell.strip() for cell in row)]
+
+
+def _read_sheets(path: Path, max_chars: int) -> Iterator[tuple[str, list[tuple[int, list[str]]]]]:
+    """Each sheet's name and its rows that are not blank, numbered as the sheet shows them; formulas as their values."""
+    from openpyxl import load_workbook
+
+    try:
+        with path.open("rb") as file:  # given a path, it would look at the suffix
+            book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
+            read = 0
+            for sheet in book.worksheets:
+                rows = []
+                for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
+                    cells = [_cell(value) for value in row]
+                    read += sum(map(len, cells))
+                    if read > max_chars:
+                        raise TooLarge(over_limit(read, max_chars))
+                    if any(cells):
+                        rows.append((number, cells))
+                yield sheet.title, rows
+    except TooLarge:
+        raise
+    except Exception as error:
+        raise Damaged(f"the spreadsheet cannot be read ({type(error).__name__})") from error
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, datetime) and value.time() == time():
+        return value.date().isoformat()
+    return str(value).replace("\x00", "\ufffd").strip()
 
 
 def _columns(header: Sequence[str]) -> dict[str, int]:

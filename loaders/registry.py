@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,15 +14,16 @@ from langchain_core.documents import Document
 
 from loaders import faq
 from loaders.chunking import TokenStarts, chunk
-from loaders.errors import Damaged, LoadError, NoText, TooLarge, UnsupportedFormat
+from loaders.errors import Damaged, LoadError, NoText, Protected, TooLarge, UnsupportedFormat
 from loaders.faq import FAQLoader
 from loaders.markdown import MarkdownLoader
 from loaders.model import LoadedSource
 from loaders.office import OfficeLoader
 from loaders.pdf import PDFLoader
+from loaders.slides import SlidesLoader
 from loaders.text import TextLoader
 
-PARSER_VERSION = "1"  # raised when the same file would give another text or other chunks: it is then read again
+PARSER_VERSION = "2"  # raised when the same file would give another text or other chunks: it is then read again
 
 HEAD = 4096  # bytes that are looked at
 MARKDOWN = (".md", ".markdown", ".mdown", ".mkd")
@@ -28,11 +31,26 @@ TABLES = (".csv", ".tsv")
 JSON = (".json", ".jsonl", ".ndjson")
 YAML = (".yaml", ".yml")
 HTML = (".html", ".htm", ".xhtml")
-SUFFIXES = (".pdf", ".docx", ".txt", ".eml", *MARKDOWN, *TABLES, *JSON, *YAML, *HTML)  # what uploads may be called
+RST = (".rst", ".rest")
+ZIPPED = (".docx", ".pptx", ".xlsx", ".epub")
+NAMES = {".docx": "a Word document", ".pptx": "a presentation", ".xlsx": "a spreadsheet", ".epub": "an e-book"}
+SUFFIXES = (
+    ".pdf",
+    ".txt",
+    ".eml",
+    *MARKDOWN,
+    *TABLES,
+    *JSON,
+    *YAML,
+    *HTML,
+    *RST,
+    *ZIPPED,
+)  # what uploads may be called
 
 # Formats known by their first bytes that are not read, and what their owner can do.
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 FOREIGN = (
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file; save it as .docx or PDF"),
+    (OLE, "an old Office file; save it as .docx or PDF"),
     (b"{\\rtf", "a rich text file; save it as .docx or PDF"),
     (b"\x89PNG\r\n", "a picture"),
     (b"\xff\xd8\xff", "a picture"),
@@ -101,9 +119,11 @@ def _loader_for(path: Path, name: str) -> Callable[[Path, Limits], _Loaded]:
         return _load_office_zip(path, suffix)
     for magic, what in FOREIGN:
         if head.startswith(magic):
+            if magic == OLE and suffix in ZIPPED:
+                raise Protected(f"{NAMES[suffix]} that is encrypted with a password")
             raise UnsupportedFormat(f"this is {what}")
-    if suffix == ".docx":
-        raise Damaged("not a Word document, although its name says so")
+    if suffix in ZIPPED:
+        raise Damaged(f"not {NAMES[suffix]}, although its name says so")
     return _text_loader(head, suffix)
 
 
@@ -118,6 +138,8 @@ def _text_loader(head: bytes, suffix: str) -> Callable[[Path, Limits], _Loaded]:
         return lambda path, limits: _load_faq(path, limits, "yaml")
     if suffix == ".eml":
         return lambda path, limits: _load_office(path, limits, "email")
+    if suffix in RST:
+        return lambda path, limits: _load_office(path, limits, "rst")
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if suffix in HTML or start.startswith((b"<!doctype html", b"<html")):
         return lambda path, limits: _load_office(path, limits, "html")
@@ -153,10 +175,17 @@ def _load_text(path: Path, limits: Limits) -> _Loaded:
 
 
 def _load_office(path: Path, limits: Limits, kind: str) -> _Loaded:
-    if kind != "docx" and path.stat().st_size > 4 * limits.max_chars:
+    if kind not in ("docx", "epub") and path.stat().st_size > 4 * limits.max_chars:
         raise TooLarge(f"{path.stat().st_size:,} bytes; split the file, or raise the limit (MAX_SOURCE_CHARS)")
     loader = OfficeLoader(path, kind, limits.max_chars)
-    return _Loaded(loader.load(), kind, loader.title)
+    documents = loader.load()
+    return _Loaded(documents, "faq" if loader.is_faq else kind, loader.title)
+
+
+def _load_slides(path: Path, limits: Limits) -> _Loaded:
+    loader = SlidesLoader(path, limits.max_pages, limits.max_chars)
+    documents = loader.load()
+    return _Loaded(documents, "pptx", loader.title, loader.pages)
 
 
 def _load_office_zip(path: Path, suffix: str) -> Callable[[Path, Limits], _Loaded]:
@@ -164,21 +193,29 @@ def _load_office_zip(path: Path, suffix: str) -> Callable[[Path, Limits], _Loade
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
             unpacked = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+            mimetype = archive.open("mimetype").read(64).strip() if "mimetype" in names else b""
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, zlib.error) as error:
         raise _broken_zip(suffix) from error
-    if "word/document.xml" not in names:
-        what = {"xl/workbook.xml": "a spreadsheet; save it as .csv", "ppt/presentation.xml": "slides; save them as PDF"}
-        kind = next((what[name] for name in what if name in names), "an archive; unpack it into the folder")
-        raise UnsupportedFormat(f"this is {kind}")
+    read: Callable[[Path, Limits], _Loaded]
+    if "word/document.xml" in names:
+        read = functools.partial(_load_office, kind="docx")
+    elif "ppt/presentation.xml" in names:
+        read = _load_slides
+    elif "xl/workbook.xml" in names:
+        read = functools.partial(_load_faq, kind="xlsx")
+    elif mimetype == b"application/epub+zip":
+        read = functools.partial(_load_office, kind="epub")
+    else:
+        raise UnsupportedFormat("this is an archive; unpack it into the folder")
 
     def load(path: Path, limits: Limits) -> _Loaded:
         if unpacked > limits.max_file_bytes:
             raise TooLarge(f"{unpacked:,} bytes when unpacked; the limit is {limits.max_file_bytes:,} (MAX_FILE_BYTES)")
-        return _load_office(path, limits, "docx")
+        return read(path, limits)
 
     return load
 
 
 def _broken_zip(suffix: str) -> LoadError:
-    what = "Word document" if suffix == ".docx" else "archive"
+    what = NAMES.get(suffix, "an archive").split(" ", 1)[1]
     return Damaged(f"the {what} is damaged or not completely written")

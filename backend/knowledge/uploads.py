@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import TooManyFilesSent
@@ -44,8 +44,8 @@ class UploadParser(MultiPartParser):
     """Multipart bodies whose files go to disk, under limits, with their names as they were sent."""
 
     def parse(
-        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
-    ) -> DataAndFiles:
+        self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> DataAndFiles[Any, Any]:
         request = (parser_context or {})["request"]
         meta = {**request.META, "CONTENT_TYPE": media_type}
         temporary = Path(settings.FILE_UPLOAD_TEMP_DIR)
@@ -78,7 +78,9 @@ class _Quota(FileUploadHandler):
         self,
         input_data: Any,
         META: Any,  # noqa: N803 (the name is Django's)
-        content_length: int, boundary: bytes, encoding: str | None = None
+        content_length: int,
+        boundary: Any,
+        encoding: str | None = None,
     ) -> None:
         self.left = TOGETHER * settings.ENV.max_file_bytes
         if content_length > self.left:

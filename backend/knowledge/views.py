@@ -77,7 +77,7 @@ class Sources(ListAPIView[Source]):
     def post(self, request: Request) -> Response:
         """Put files into the watched folder, each replacing the one of its name; they are indexed within seconds."""
         form = UploadSerializer(
-            data={"files": request.FILES.getlist("files"), "folder": request.data.get("folder", "")}
+            data={"files": request.FILES.getlist("files"), "folder": request.POST.get("folder", "")}
         )
         form.is_valid(raise_exception=True)
         rows = uploads.store(form.validated_data["files"], form.validated_data["folder"])

@@ -34,7 +34,11 @@ def upload(client: APIClient, *files: tuple[str, bytes], **fields: str) -> Any:
 def raw_upload(client: APIClient, name: bytes, content: bytes = WHALES) -> Any:
     """With a file name that the client library would not send."""
     body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="' + name + b'"\r\n\r\n' + content
-    return client.generic("POST", "/sources", body + b"\r\n--x--\r\n", "multipart/form-data; boundary=x")
+    return post_raw(client, body + b"\r\n--x--\r\n", "multipart/form-data; boundary=x")
+
+
+def post_raw(client: APIClient, body: Any, content_type: str) -> Any:
+    return client.generic("POST", "/sources", body, content_type)
 
 
 def in_folder(folder: Path) -> list[str]:
@@ -158,8 +162,8 @@ def test_what_is_no_upload_is_refused(staff: APIClient, folder: Path) -> None:
     assert staff.post("/sources", {"files": []}, format="multipart").status_code == 400
     assert staff.post("/sources", {"files": "text"}, format="multipart").status_code == 400
     assert staff.post("/sources", {"files": ["a"]}).status_code == 415
-    assert staff.generic("POST", "/sources", b"--x", "multipart/form-data; boundary=x").status_code == 400
-    assert staff.generic("POST", "/sources", b"--x", "multipart/form-data").status_code == 400
+    assert post_raw(staff, b"--x", "multipart/form-data; boundary=x").status_code == 400
+    assert post_raw(staff, b"--x", "multipart/form-data").status_code == 400
     twice = upload(staff, ("whales.md", WHALES), ("whales.md", b"other"))
     assert (twice.status_code, in_folder(folder)) == (400, [])
 

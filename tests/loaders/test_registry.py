@@ -47,8 +47,6 @@ def zip_of(**entries: str) -> bytes:
         ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(100), "picture"),
         ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100), "docx"),
         ("a.zip", zip_of(x="y"), "archive"),
-        ("a.xlsx", zip_of(**{"xl/workbook.xml": "<x/>"}), "csv"),
-        ("a.pptx", zip_of(**{"ppt/presentation.xml": "<x/>"}), "PDF"),
         ("a.bin", bytes(range(256)) * 20, "binary"),
         ("a.md", bytes(range(256)) * 20, "binary"),
         ("a", b"\x7fELF" + bytes(100), "program"),
@@ -93,7 +91,7 @@ def test_a_word_document_has_headings_and_tables(tmp_path: Path, read: ReadFile)
     assert loaded.format == "docx"
     assert loaded.chunks[0].heading == ("Leave",)
     assert "Parental leave is 16 weeks long." in loaded.chunks[0].text
-    assert "who weeks all 16" in " ".join(loaded.text.split())
+    assert "| who | weeks |\n|---|---|\n| all | 16 |" in loaded.text
 
 
 def test_mail_is_read(read: ReadFile) -> None:
@@ -130,7 +128,7 @@ def test_a_title_comes_from_the_file_name() -> None:
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.sampled_from(["a.md", "a.csv", "a.tsv", "a.json", "a.yaml", "a.txt", "a.pdf", "a.docx", "a"]),
+    st.sampled_from(["a.md", "a.csv", "a.tsv", "a.json", "a.yaml", "a.txt", "a.pdf", "a.docx", "a.rst", "a.html", "a"]),
     st.binary(max_size=300) | st.text(max_size=200).map(str.encode),
 )
 def test_any_bytes_under_any_name_are_read_or_refused_with_a_reason(read: ReadFile, name: str, content: bytes) -> None:

@@ -138,7 +138,9 @@ WHITENOISE_AUTOREFRESH = False
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000  # bytes of a JSON body, and of a form beside its files; beyond it 413
 DATA_UPLOAD_MAX_NUMBER_FILES = 100
-FILE_UPLOAD_TEMP_DIR = str(ENV.data_dir / "uploads")  # on the disk of the other data, not in a small /tmp
+UPLOADS = ENV.data_dir / "uploads"  # on the disk of the other data, not in a small /tmp
+UPLOADS.mkdir(parents=True, exist_ok=True)
+FILE_UPLOAD_TEMP_DIR = str(UPLOADS)
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENV.production

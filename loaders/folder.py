@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
 from loaders.errors import ChangedWhileReading, FolderUnavailable
+from loaders.sidecar import NAME as SIDECAR
+from loaders.sidecar import BadSidecar, Sidecar, read_sidecar
 
 TEMPORARY = (
     "*.tmp",
@@ -53,16 +55,18 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Both sorted by path."""
+    """Files and problems sorted by path; the sidecars by their folder, "" for the watched one."""
 
     files: tuple[FileEntry, ...]
     problems: tuple[Problem, ...]
+    sidecars: Mapping[str, Sidecar] = field(default_factory=dict)
 
 
 def scan(root: Path) -> Scan:
     """Walk the folder. FolderUnavailable when it is missing or cannot be listed."""
     files: list[FileEntry] = []
     problems: list[Problem] = []
+    sidecars: dict[str, Sidecar] = {}
     try:
         real_root = os.path.realpath(root, strict=True)
         with os.scandir(real_root):
@@ -70,9 +74,16 @@ def scan(root: Path) -> Scan:
     except OSError as error:
         raise FolderUnavailable(f"The folder {root} cannot be read: {error.strerror}.") from None
     for found in _walk(real_root, real_root, "", frozenset([real_root])):
-        (files if isinstance(found, FileEntry) else problems).append(found)  # type: ignore[arg-type]
+        if isinstance(found, FileEntry):
+            files.append(found)
+        elif isinstance(found, Problem):
+            problems.append(found)
+        else:
+            sidecars.update([found])
     return Scan(
-        tuple(sorted(files, key=lambda entry: entry.path)), tuple(sorted(problems, key=lambda problem: problem.path))
+        tuple(sorted(files, key=lambda entry: entry.path)),
+        tuple(sorted(problems, key=lambda problem: problem.path)),
+        sidecars,
     )
 
 
@@ -93,7 +104,10 @@ def _refuse_other(found: os.stat_result, entry: FileEntry) -> None:
         raise ChangedWhileReading(entry.path)
 
 
-def _walk(folder: str, root: str, prefix: str, above: frozenset[str]) -> Iterator[FileEntry | Problem]:
+Found = FileEntry | Problem | tuple[str, Sidecar]
+
+
+def _walk(folder: str, root: str, prefix: str, above: frozenset[str]) -> Iterator[Found]:
     try:
         names = sorted(os.scandir(folder), key=lambda item: item.name)
     except OSError as error:
@@ -102,6 +116,9 @@ def _walk(folder: str, root: str, prefix: str, above: frozenset[str]) -> Iterato
         )
         return
     for item in names:
+        if item.name == SIDECAR:
+            yield _read_sidecar(item, prefix)
+            continue
         if item.name.startswith(".") or any(fnmatch(item.name, pattern) for pattern in TEMPORARY):
             continue
         path = prefix + item.name
@@ -118,7 +135,19 @@ def _walk(folder: str, root: str, prefix: str, above: frozenset[str]) -> Iterato
             yield Problem(path, f"it cannot be read: {error.strerror}", keep_previous=True)
 
 
-def _take(item: os.DirEntry[str], path: str, root: str, above: frozenset[str]) -> Iterator[FileEntry | Problem]:
+def _read_sidecar(item: os.DirEntry[str], prefix: str) -> Found:
+    """What it tells; a bad one is a problem to be seen, and tells nothing."""
+    try:
+        if not item.is_file(follow_symlinks=False):
+            return Problem(f"{prefix}{SIDECAR}", "it is not a regular file")
+        return prefix.rstrip("/"), read_sidecar(Path(item.path))
+    except BadSidecar as error:
+        return Problem(f"{prefix}{SIDECAR}", str(error))
+    except OSError as error:
+        return Problem(f"{prefix}{SIDECAR}", f"it cannot be read: {error.strerror}")
+
+
+def _take(item: os.DirEntry[str], path: str, root: str, above: frozenset[str]) -> Iterator[Found]:
     if item.is_symlink():
         real = os.path.realpath(item.path, strict=True)
         if real != root and not real.startswith(root + os.sep):

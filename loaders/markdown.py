@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 
+from loaders.sidecar import Metadata, metadata_from
 from loaders.text import read_text
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL)
-_FRONT_TITLE = re.compile(r"^title:[ \t]*(.+?)[ \t]*$", re.MULTILINE)
 _KINDS = {"fence": "code", "code_block": "code", "table_open": "table", "heading_open": "heading", "html_block": "html"}
 _MARKUP = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|[*_`]+|<[^>]+>|\{[^}]*\}|\\(?=\W)")
 
@@ -33,6 +33,7 @@ class MarkdownLoader(BaseLoader):
         self.path = path
         self.max_chars = max_chars
         self.title = ""
+        self.metadata = Metadata()
 
     def lazy_load(self) -> Iterator[Document]:
         text = read_text(self.path, self.max_chars)
@@ -40,8 +41,8 @@ class MarkdownLoader(BaseLoader):
         body = front.end() if front else 0
         if front:
             yield _document(text, 0, body, [], "front matter")
-            if title := _FRONT_TITLE.search(front.group(1)):
-                self.title = title.group(1).strip("\"'")
+            self.metadata = _front_matter(front.group(1))
+            self.title = self.metadata.title
         yield from self._blocks(text, body)
 
     def _blocks(self, text: str, body: int) -> Iterator[Document]:
@@ -58,6 +59,17 @@ class MarkdownLoader(BaseLoader):
             yield _document(text, start, end, [title for _, title in heading], block.kind)
         if not blocks and body < len(text):
             yield _document(text, body, len(text), [], "text")
+
+
+def _front_matter(text: str) -> Metadata:
+    """What it tells of the file; nothing when it cannot be understood."""
+    import yaml
+
+    try:
+        data = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)
+        return metadata_from(data) if isinstance(data, dict) else Metadata()
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return Metadata()
 
 
 @dataclass(frozen=True, slots=True)

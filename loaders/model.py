@@ -40,6 +40,7 @@ class LoadedSource:
     format: "pdf", "markdown", "faq", "text", "html", "docx", ...
     pages: number of pages, None where the format has none.
     warnings: what was left out and why, one line each (for instance "row 7: no answer").
+    tags, language: what the file and its sidecar tell (loaders/sidecar.py).
     """
 
     text: str
@@ -48,3 +49,5 @@ class LoadedSource:
     chunks: tuple[Chunk, ...]
     pages: int | None = None
     warnings: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    language: str = ""

@@ -22,6 +22,7 @@ from loaders import errors
 from loaders.errors import Damaged, LoadError, ParserDied
 from loaders.model import Chunk, LoadedSource
 from loaders.registry import Limits
+from loaders.sidecar import NOTHING, Metadata
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +40,15 @@ class Parser:
         self.last_used = time.monotonic()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def parse(self, path: Path, name: str) -> LoadedSource:
-        """The parsed and chunked file; `name` is its path relative to the folder. LoadError says why it cannot be."""
+    def parse(self, path: Path, name: str, beside: Metadata = NOTHING) -> LoadedSource:
+        """The parsed and chunked file; `name` is its path relative to the folder, `beside` what its sidecar tells of
+        it. LoadError says why it cannot be read.
+        """
         if self._process is None or self._process.poll() is not None:
             self._start()
         try:
-            reply = self._ask({"path": os.fspath(path), "name": name}, self.limits.seconds)
+            told = [beside.title, beside.tags, beside.language]
+            reply = self._ask({"path": os.fspath(path), "name": name, "beside": told}, self.limits.seconds)
         except TimeoutError:
             self.close()
             raise ParserDied(f"reading it took longer than {self.limits.seconds:g} seconds (PARSE_SECONDS)") from None
@@ -143,4 +147,13 @@ def _unpack(reply: dict[str, Any]) -> LoadedSource:
         Chunk(**{**fields, "text": text[fields["start"] : fields["end"]], "heading": tuple(fields["heading"])})
         for fields in reply["chunks"]
     )
-    return LoadedSource(text, reply["format"], reply["title"], chunks, reply["pages"], tuple(reply["warnings"]))
+    return LoadedSource(
+        text,
+        reply["format"],
+        reply["title"],
+        chunks,
+        reply["pages"],
+        tuple(reply["warnings"]),
+        tuple(reply["tags"]),
+        reply["language"],
+    )

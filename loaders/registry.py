@@ -20,6 +20,7 @@ from loaders.markdown import MarkdownLoader
 from loaders.model import LoadedSource
 from loaders.office import OfficeLoader
 from loaders.pdf import PDFLoader
+from loaders.sidecar import NOTHING, Metadata, joined
 from loaders.slides import SlidesLoader
 from loaders.text import TextLoader
 
@@ -84,22 +85,37 @@ class _Loaded:
     title: str = ""
     pages: int | None = None
     warnings: tuple[str, ...] = ()
+    metadata: Metadata = NOTHING
 
 
-def read_source(path: Path, name: str, limits: Limits, token_starts: TokenStarts) -> LoadedSource:
-    """Parse and chunk the file at `path`; `name` is its path relative to the folder. LoadError says why not."""
+def read_source(
+    path: Path, name: str, limits: Limits, token_starts: TokenStarts, beside: Metadata = NOTHING
+) -> LoadedSource:
+    """Parse and chunk the file at `path`; `name` is its path relative to the folder, `beside` what its sidecar tells of
+    it. LoadError says why not.
+    """
     size = path.stat().st_size
     if size == 0:
         raise NoText("the file is empty")
     if size > limits.max_file_bytes:
         raise TooLarge(f"{size:,} bytes; the limit is {limits.max_file_bytes:,} (MAX_FILE_BYTES)")
     loaded = _loader_for(path, name)(path, limits)
-    title = loaded.title or title_from(name)
+    metadata = joined(beside, loaded.metadata)
+    title = beside.title or loaded.title or title_from(name)
     chunks = chunk(loaded.documents, title, token_starts)
     if not chunks:
         raise NoText("no text was found in it")
     text = "".join(document.page_content for document in loaded.documents)
-    return LoadedSource(text, loaded.format, title, tuple(chunks), loaded.pages, loaded.warnings)
+    return LoadedSource(
+        text,
+        loaded.format,
+        title,
+        tuple(chunks),
+        loaded.pages,
+        loaded.warnings,
+        metadata.tags,
+        metadata.language,
+    )
 
 
 def title_from(name: str) -> str:
@@ -160,8 +176,8 @@ def _load_markdown(path: Path, limits: Limits) -> _Loaded:
     loader = MarkdownLoader(path, limits.max_chars)
     documents = loader.load()
     if faq.is_question_page(documents):
-        return _Loaded(faq.question_documents(documents), "faq", loader.title)
-    return _Loaded(documents, "markdown", loader.title)
+        return _Loaded(faq.question_documents(documents), "faq", loader.title, metadata=loader.metadata)
+    return _Loaded(documents, "markdown", loader.title, metadata=loader.metadata)
 
 
 def _load_faq(path: Path, limits: Limits, kind: str) -> _Loaded:

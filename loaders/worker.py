@@ -18,6 +18,7 @@ from loaders.chunking import Tokens
 from loaders.errors import LoadError, ParserDied
 from loaders.model import LoadedSource
 from loaders.registry import Limits, read_source
+from loaders.sidecar import Metadata
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -33,9 +34,11 @@ def main() -> None:
         _write(replies, _answer(request, limits, tokens))
 
 
-def _answer(request: dict[str, str], limits: Limits, tokens: Tokens) -> dict[str, Any]:
+def _answer(request: dict[str, Any], limits: Limits, tokens: Tokens) -> dict[str, Any]:
     try:
-        return _pack(read_source(Path(request["path"]), request["name"], limits, tokens))
+        title, tags, language = request["beside"]
+        beside = Metadata(title, tuple(tags), language)
+        return _pack(read_source(Path(request["path"]), request["name"], limits, tokens, beside))
     except LoadError as error:
         return {"error": type(error).__name__, "message": str(error)}
     except MemoryError:
@@ -55,6 +58,8 @@ def _pack(loaded: LoadedSource) -> dict[str, Any]:
         "title": loaded.title,
         "pages": loaded.pages,
         "warnings": loaded.warnings,
+        "tags": loaded.tags,
+        "language": loaded.language,
         "chunks": [{name: getattr(chunk, name) for name in names} for chunk in loaded.chunks],
     }
 
@@ -75,11 +80,11 @@ def _be_a_good_child(memory_bytes: int) -> None:
     os.nice(5)
 
 
-def _read(channel: BinaryIO) -> dict[str, str] | None:
+def _read(channel: BinaryIO) -> dict[str, Any] | None:
     size = channel.read(4)
     if len(size) < 4:
         return None
-    request: dict[str, str] = json.loads(channel.read(struct.unpack(">I", size)[0]))
+    request: dict[str, Any] = json.loads(channel.read(struct.unpack(">I", size)[0]))
     return request
 
 

@@ -13,9 +13,18 @@ LONGEST_MESSAGE = 8_000  # characters
 
 
 class FilterSerializer(serializers.Serializer[None]):
+    """Every condition that is given must be met."""
+
     source = serializers.CharField(  # type: ignore[assignment]  # the contract's name, which DRF also uses
-        max_length=1024, help_text="Path of a file, or of a folder, below the watched folder."
+        max_length=1024, required=False, help_text="Path of a file, or of a folder, below the watched folder."
     )
+    tag = serializers.CharField(max_length=100, required=False, help_text="One of the source's tags.")
+    language = serializers.CharField(max_length=35, required=False, help_text='"de" takes "de-AT" too.')
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs:
+            raise serializers.ValidationError("Give source, tag or language.")
+        return attrs
 
 
 class ChatRequestSerializer(serializers.Serializer[None]):

@@ -18,7 +18,7 @@ from backend.api.pagination import Pages
 from backend.api.schema import errors
 from backend.chat import selectors, services, sse
 from backend.chat.serializers import AnswerSerializer, ChatRequestSerializer, ConversationSerializer, FeedbackSerializer
-from backend.knowledge.selectors import source_ids_under
+from backend.knowledge.selectors import matching_source_ids
 
 
 class Chat(APIView):
@@ -42,7 +42,7 @@ class Chat(APIView):
             asked["message"],
             conversation_id=asked.get("conversation_id"),
             prompt=asked.get("prompt"),
-            source_ids=tuple(source_ids_under(filtered["source"])) if filtered else None,
+            source_ids=tuple(matching_source_ids(**filtered)) if filtered else None,
         )
         if asked["stream"] or "text/event-stream" in request.headers.get("Accept", ""):
             return sse.stream(exchange)

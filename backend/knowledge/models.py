@@ -60,6 +60,8 @@ class SourceVersion(models.Model):
     text = models.TextField()
     pages = models.IntegerField(null=True, blank=True)
     warnings: models.JSONField[list[str], list[str]] = models.JSONField(default=list)
+    tags: models.JSONField[list[str], list[str]] = models.JSONField(default=list)
+    language = models.CharField(max_length=35, blank=True)
     chunk_count = models.IntegerField(default=0)
     created_at = models.DateTimeField(auto_now_add=True)
 

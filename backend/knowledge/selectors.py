@@ -82,11 +82,22 @@ def list_sources(state: str | None = None) -> QuerySet[Source]:
     return sources.filter(state=state) if state else sources
 
 
-def source_ids_under(prefix: str) -> list[str]:
-    """Ids of the sources whose path is `prefix` or lies in the folder `prefix`."""
-    folder = prefix.rstrip("/") + "/"
-    ids = Source.objects.exclude(current_version=None).values_list("pk", "path")
-    return [str(pk) for pk, path in ids if path == prefix or path.startswith(folder)]
+def matching_source_ids(source: str | None = None, tag: str | None = None, language: str | None = None) -> list[str]:
+    """Ids of the sources that meet every condition given: the path is `source` or lies in that folder, one of the tags
+    is `tag`, the language is `language` or a variety of it ("de" takes "de-AT"). Case does not matter for the last two.
+    """
+    rows = Source.objects.exclude(current_version=None).values_list(
+        "pk", "path", "current_version__tags", "current_version__language"
+    )
+    folder = (source or "").rstrip("/") + "/"
+    wanted, spoken = (tag or "").casefold(), (language or "").casefold().replace("_", "-")
+    return [
+        str(pk)
+        for pk, path, tags, told in rows
+        if (source is None or path == source or path.startswith(folder))
+        and (tag is None or wanted in {one.casefold() for one in tags})
+        and (language is None or f"{told.casefold().replace('_', '-')}-".startswith(f"{spoken}-"))
+    ]
 
 
 def latest_sync() -> SyncRun | None:

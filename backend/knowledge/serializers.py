@@ -13,6 +13,8 @@ class SearchRequestSerializer(serializers.Serializer[None]):
     source = serializers.CharField(  # type: ignore[assignment]
         max_length=1024, required=False, help_text="Only below this path: a file, or a folder."
     )
+    tag = serializers.CharField(max_length=100, required=False, help_text="Only sources with this tag.")
+    language = serializers.CharField(max_length=35, required=False, help_text='"de" takes "de-AT" too.')
 
 
 class SearchResultSerializer(serializers.Serializer[None]):
@@ -42,6 +44,8 @@ class SourceSerializer(serializers.ModelSerializer[Source]):
         allow_null=True,
         help_text="sha256 of the content that answers now; null when nothing does.",
     )
+    tags = serializers.ListField(source="current_version.tags", child=serializers.CharField(), default=list)
+    language = serializers.CharField(source="current_version.language", default="", allow_blank=True)
     warnings = serializers.ListField(
         source="current_version.warnings", child=serializers.CharField(), default=list, help_text="What was left out."
     )
@@ -57,6 +61,8 @@ class SourceSerializer(serializers.ModelSerializer[Source]):
             "title",
             "chunks",
             "pages",
+            "tags",
+            "language",
             "version",
             "size",
             "warnings",

@@ -15,7 +15,7 @@ import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -31,6 +31,7 @@ from loaders.folder import FileEntry, Problem, Scan, hash_file, scan
 from loaders.model import LoadedSource
 from loaders.parser import Parser
 from loaders.registry import PARSER_VERSION
+from loaders.sidecar import Sidecar, resolve
 from vectorstore.embeddings import Embedder, embed_passages
 from vectorstore.lexical import LexicalEntry
 
@@ -93,6 +94,7 @@ class Plan:
     problems: list[Problem]
     waiting: dict[str, Source | None]  # still being written, each with its row if it has one
     unchanged: int
+    sidecars: Mapping[str, Sidecar]
 
 
 Work = list[tuple[FileEntry, str, Source]]  # files to read, each with its sha256 and its row
@@ -130,6 +132,7 @@ class Sync:
         self.report = SyncReport()
         self.began = time.monotonic()
         self.recipe = current_recipe(index.embedder)
+        self.sidecars: Mapping[str, Sidecar] = {}
 
     def compare(self) -> Work:
         """The first half: mend what a crash left, compare, and commit that removed files stop answering.
@@ -143,6 +146,7 @@ class Sync:
         repair_indexes(self.index)
         forget_removed(self.index)
         plan = make_plan(self.folder, found, self.recipe, full=self.run.full)
+        self.sidecars = plan.sidecars
         sources = self._announce(plan)
         return [(entry, digest, sources[entry.path]) for entry, digest, _ in plan.read]
 
@@ -219,7 +223,7 @@ class Sync:
         """Parse one file. A file that cannot be read is recorded and never stops the rest."""
         path = self.folder / entry.path
         try:
-            loaded = self.parser.parse(path, entry.path)
+            loaded = self.parser.parse(path, entry.path, resolve(self.sidecars, entry.path))
         except LoadError as error:
             if _is_still(path, entry):
                 self._fail(source, entry, digest, str(error))
@@ -241,7 +245,7 @@ class Sync:
 
     def _fail(self, source: Source, entry: FileEntry, digest: str, reason: str) -> None:
         source.state, source.error = SourceState.FAILED, reason
-        source.digest, source.recipe, source.dirty = digest, self.recipe, False
+        source.digest, source.recipe, source.dirty = digest, self._recipe_of(entry), False
         _save_stat(source, entry)
         self.report.failed.append((entry.path, reason))
         logger.warning("%s: %s", entry.path, reason)
@@ -295,12 +299,14 @@ class Sync:
         version = SourceVersion.objects.create(
             source=source,
             digest=read.digest,
-            recipe=self.recipe,
+            recipe=self._recipe_of(read.entry),
             format=loaded.format,
             title=loaded.title[:300],
             text=loaded.text,
             pages=loaded.pages,
             warnings=list(loaded.warnings[:100]),
+            tags=list(loaded.tags),
+            language=loaded.language,
             chunk_count=len(read.rows),
         )
         new_ids = {row.id for row in read.rows}
@@ -329,15 +335,25 @@ class Sync:
             ],
         )
         source.current_version, source.state, source.error = version, SourceState.INDEXED, ""
-        source.digest, source.recipe, source.indexed_at = read.digest, self.recipe, timezone.now()
+        source.digest, source.indexed_at = read.digest, timezone.now()
+        source.recipe = self._recipe_of(read.entry)
         _save_stat(source, read.entry)
         _drop_unused_versions([source.pk])
         return stale
 
+    def _recipe_of(self, entry: FileEntry) -> str:
+        return recipe_of(self.recipe, self.sidecars, entry.path)
+
+
+def recipe_of(recipe: str, sidecars: Mapping[str, Sidecar], path: str) -> str:
+    """The recipe for one file: also what its sidecar tells of it."""
+    told = resolve(sidecars, path).digest
+    return f"{recipe}/{told}" if told else recipe
+
 
 def current_recipe(embedder: Embedder) -> str:
     """What a source must have been read with to count as up to date: the parser's version and the embedding's."""
-    return f"{PARSER_VERSION}/{embedder.fingerprint}"[:80]
+    return f"{PARSER_VERSION}/{embedder.fingerprint}"[:60]
 
 
 def folder_identity(folder: Path) -> str:
@@ -381,7 +397,7 @@ def make_plan(folder: Path, found: Scan, recipe: str, *, full: bool) -> Plan:
         source = known.get(entry.path)
         up_to_date = (
             source is not None
-            and source.recipe == recipe
+            and source.recipe == recipe_of(recipe, found.sidecars, entry.path)
             and source.state in (SourceState.INDEXED, SourceState.FAILED)
             and source.digest != ""
         )
@@ -402,8 +418,8 @@ def make_plan(folder: Path, found: Scan, recipe: str, *, full: bool) -> Plan:
                 else:
                     read.append((entry, digest, source))
     gone = [s for path, s in sorted(known.items()) if s.state != SourceState.REMOVED and path not in present]
-    moved, gone, read = _match_moves(gone, read, recipe)
-    return Plan(read, touch, moved, gone, problems, waiting, unchanged)
+    moved, gone, read = _match_moves(gone, read, lambda path: recipe_of(recipe, found.sidecars, path))
+    return Plan(read, touch, moved, gone, problems, waiting, unchanged, found.sidecars)
 
 
 def make_rows(source: Source, loaded: LoadedSource) -> list[Chunk]:
@@ -501,19 +517,21 @@ def mark_removed(sources: Iterable[Source]) -> None:
 
 
 def _match_moves(
-    gone: list[Source], read: list[tuple[FileEntry, str, Source | None]], recipe: str
+    gone: list[Source], read: list[tuple[FileEntry, str, Source | None]], recipe_at: Callable[[str], str]
 ) -> tuple[list[tuple[Source, FileEntry]], list[Source], list[tuple[FileEntry, str, Source | None]]]:
     """Files that left one path and appeared at another with the same content and name keep their row and vectors."""
     by_content: dict[tuple[str, str], list[Source]] = defaultdict(list)
     for source in gone:
-        if source.state == SourceState.INDEXED and source.recipe == recipe:
+        if source.state == SourceState.INDEXED:
             by_content[source.digest, PurePosixPath(source.path).name].append(source)
     moved: list[tuple[Source, FileEntry]] = []
     left = []
     for entry, digest, known in read:
-        candidates = by_content.get((digest, PurePosixPath(entry.path).name))
-        if candidates and is_new(known):
-            moved.append((candidates.pop(0), entry))
+        candidates = by_content.get((digest, PurePosixPath(entry.path).name), [])
+        same = next((source for source in candidates if source.recipe == recipe_at(entry.path)), None)
+        if same and is_new(known):
+            candidates.remove(same)
+            moved.append((same, entry))
         else:
             left.append((entry, digest, known))
     moved_ids = {source.pk for source, _ in moved}

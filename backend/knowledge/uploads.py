@@ -48,8 +48,6 @@ class UploadParser(MultiPartParser):
     ) -> DataAndFiles[Any, Any]:
         request = (parser_context or {})["request"]
         meta = {**request.META, "CONTENT_TYPE": media_type}
-        temporary = Path(settings.FILE_UPLOAD_TEMP_DIR)
-        temporary.mkdir(parents=True, exist_ok=True)
         handlers = [_Quota(request._request), TemporaryFileUploadHandler(request._request)]
         try:
             data, files = _Parser(meta, stream, handlers, "utf-8").parse()
@@ -173,7 +171,9 @@ def delete(source: Source) -> None:
 
 def remove_drafts() -> None:
     """Delete what killed uploads left behind; called by the owner of the index at its start."""
-    shutil.rmtree(settings.FILE_UPLOAD_TEMP_DIR, ignore_errors=True)
+    for left in Path(settings.FILE_UPLOAD_TEMP_DIR).iterdir():
+        with contextlib.suppress(OSError):
+            left.unlink()
     for folder, _, names in os.walk(settings.ENV.knowledge_dir):
         for name in names:
             if name.startswith(DRAFT):

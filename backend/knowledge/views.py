@@ -45,7 +45,8 @@ class Search(APIView):
         form = SearchRequestSerializer(data=request.query_params.dict())
         form.is_valid(raise_exception=True)
         asked = form.validated_data
-        source_ids = tuple(selectors.source_ids_under(asked["source"])) if "source" in asked else None
+        filtered = {name: asked[name] for name in ("source", "tag", "language") if name in asked}
+        source_ids = tuple(selectors.matching_source_ids(**filtered)) if filtered else None
         try:
             found = selectors.search(get_index(), asked["q"], asked["k"], source_ids)
         except (IndexBusy, IndexUnavailable) as error:

@@ -245,7 +245,7 @@ def test_nothing_outside_a_file_is_ever_fetched(tmp_path: Path, parser: Parser) 
         files = {
             "a.html": page.encode(),
             "a.md": f"# A\n\n![x]({url}/i.png) <img src='{url}/j.png'> The office opens at eight.\n".encode(),
-            "a.rst": f".. image:: {url}/i.png\n.. include:: {secret}\n.. csv-table::\n   :file: {secret}\n\nOpen.".encode(),
+            "a.rst": f".. image:: {url}/i.png\n.. include:: {secret}\n\nOpen.".encode(),
             "a.eml": f"Subject: x\nContent-Type: text/html\n\n{page}".encode(),
             "linked.docx": linked,
             "a.docx": rewritten(

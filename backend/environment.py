@@ -46,6 +46,7 @@ class Environment(BaseSettings):
     allowed_hosts: CommaSeparated = Field([], alias="ALLOWED_HOSTS")
     signup_open: bool = Field(True, alias="SIGNUP_OPEN")
     sync_interval: float = Field(30.0, alias="SYNC_INTERVAL", gt=0)
+    watch_polling: bool = Field(False, alias="WATCH_POLLING")
     max_source_chars: int = Field(10_000_000, alias="MAX_SOURCE_CHARS", gt=0)
     max_pdf_pages: int = Field(5_000, alias="MAX_PDF_PAGES", gt=0)
     max_file_bytes: int = Field(200_000_000, alias="MAX_FILE_BYTES", gt=0)

@@ -15,7 +15,7 @@ FORMAT = 1  # of keys; recordings made by another format are not found
 # Where an instance runs and who may use it; nothing that an answer depends on.
 IRRELEVANT = frozenset(
     "host port web_threads data_dir knowledge_dir database_url chroma_url chat_model_timeout secret_key debug "
-    "allowed_hosts signup_open sync_interval history_retention_days log_level parse_seconds".split()
+    "allowed_hosts signup_open sync_interval watch_polling history_retention_days log_level parse_seconds".split()
 )
 _PROVIDER_ADDRESS = re.compile(r"(_BASE_URL|_API_BASE|_ENDPOINT|^OLLAMA_HOST)$")
 

@@ -19,14 +19,19 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5  # how often requests in the database are looked for
 EVENT_PAUSE = 0.2  # seconds after an event before comparing: a burst of events is one comparison
+POLL_FILES_MS = 1000  # between two looks at the files where no events come
 RETRY_SECONDS = 5.0  # before the folder is watched again after it vanished
 
 
 class FolderFollower:
-    """Two threads: one listens to the folder, one syncs. `stop()` returns when both have ended."""
+    """Two threads: one listens to the folder, one syncs. `stop()` returns when both have ended.
 
-    def __init__(self, folder: Path) -> None:
+    polling: look at the files instead of waiting for events, which network mounts do not send.
+    """
+
+    def __init__(self, folder: Path, *, polling: bool = False) -> None:
         self.folder = folder
+        self.polling = polling
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._threads = [
@@ -62,7 +67,14 @@ class FolderFollower:
         while not self._stop.is_set():
             try:
                 for _ in watch(
-                    self.folder, stop_event=self._stop, debounce=200, step=50, rust_timeout=1000, yield_on_timeout=False
+                    self.folder,
+                    stop_event=self._stop,
+                    debounce=200,
+                    step=50,
+                    rust_timeout=1000,
+                    yield_on_timeout=False,
+                    force_polling=self.polling,
+                    poll_delay_ms=POLL_FILES_MS,
                 ):
                     self._wake.set()
             except (OSError, RuntimeError) as error:
@@ -104,4 +116,4 @@ class FolderFollower:
 
 def make_follower() -> FolderFollower:
     """The follower of the configured folder."""
-    return FolderFollower(settings.ENV.knowledge_dir)
+    return FolderFollower(settings.ENV.knowledge_dir, polling=settings.ENV.watch_polling)

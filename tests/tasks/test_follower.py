@@ -90,3 +90,35 @@ def test_a_folder_that_comes_back_is_followed_again(folder: Path, follower: Fold
     write(folder, "back.md", "# Back\n\nWe are back.\n")
     follower.wake()
     wait_for(lambda: state_of("back.md") == "indexed", "the folder's return")
+
+
+def test_a_mount_without_events_is_looked_at(folder: Path, index: KnowledgeIndex) -> None:
+    following = FolderFollower(folder, polling=True)
+    following.start()
+    wait_for(first_complete, "the comparison at the start")
+    try:
+        write(folder, "new.md", "# New\n\nThe new page speaks of pears.\n")
+        wait_for(lambda: state_of("new.md") == "indexed", "a file that no event told of")
+        (folder / "new.md").unlink()
+        wait_for(lambda: state_of("new.md") == "removed", "a deletion that no event told of")
+    finally:
+        following.stop()
+    assert not following.is_alive
+
+
+def test_an_editor_that_saves_by_renaming_is_followed(folder: Path, follower: FolderFollower) -> None:
+    """A swap file, a backup and a draft lie about while the new text is put into place in one step."""
+    (folder / ".old.md.swp").write_bytes(b"swap")
+    (folder / "old.md~").write_text("# Old\n\nA backup.\n")
+    draft = folder / "4913"
+    draft.write_text("# Old\n\nThe old page speaks of plums now.\n")
+    draft.rename(folder / "old.md")
+    wait_for(lambda: any("plums" in text for text in texts_of("old.md")), "the new text")
+    (folder / ".old.md.swp").unlink()
+    (folder / "old.md~").unlink()
+    assert set(Source.objects.exclude(state="removed").values_list("path", flat=True)) <= {"old.md", "4913"}
+    wait_for(lambda: state_of("4913") in (None, "removed"), "the draft's end")
+
+
+def texts_of(path: str) -> list[str]:
+    return list(Source.objects.filter(path=path).values_list("current_version__text", flat=True))

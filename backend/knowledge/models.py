@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 class SourceState(models.TextChoices):
     PENDING = "pending"  # seen on disk, not indexed yet; an earlier version may still answer
     INDEXED = "indexed"
-    FAILED = "failed"  # this content cannot be read; an earlier version may still answer
+    FAILED = "failed"  # this content cannot be read, so nothing answers; what only lacks permission keeps answering
     REMOVED = "removed"  # gone from the folder; nothing answers from it
 
 

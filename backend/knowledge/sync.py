@@ -244,8 +244,11 @@ class Sync:
                 names.remove(entry.path)
 
     def _fail(self, source: Source, entry: FileEntry, digest: str, reason: str) -> None:
+        """Nothing of it can be read; what it said before was replaced, and stops answering with this write."""
         source.state, source.error = SourceState.FAILED, reason
-        source.digest, source.recipe, source.dirty = digest, self._recipe_of(entry), False
+        source.digest, source.recipe = digest, self._recipe_of(entry)
+        source.dirty = source.current_version_id is not None  # its index entries are left to forget_removed
+        source.current_version = None
         _save_stat(source, entry)
         self.report.failed.append((entry.path, reason))
         logger.warning("%s: %s", entry.path, reason)
@@ -475,7 +478,8 @@ def repair_indexes(index: KnowledgeIndex, *, always: bool = False) -> dict[str, 
     for rows_without_words in _in_batches(sorted(ids - lexical_ids)):
         index.lexical.add([_lexical_entry(row) for row in rows_without_words])
     index.lexical.commit()
-    Source.objects.filter(dirty=True).exclude(state__in=[SourceState.PENDING, SourceState.REMOVED]).update(dirty=False)
+    whole = Source.objects.filter(dirty=True).exclude(state__in=[SourceState.PENDING, SourceState.REMOVED])
+    whole.exclude(current_version=None).update(dirty=False)
     found = {
         "missing": len(ids - vector_ids) + len(ids - lexical_ids),
         "extra": len(vector_ids - ids) + len(lexical_ids - ids),

@@ -198,17 +198,23 @@ def test_bad_files_are_listed_with_their_reason_and_the_rest_goes_on(
     assert sync().report["failed"] == 0, "a file that failed and did not change is not read again"
 
 
-def test_a_file_that_turns_bad_keeps_its_previous_version_answering(
+def test_a_file_that_turns_bad_stops_answering_until_it_is_good_again(
     folder: Path, sync: Sync, index: KnowledgeIndex
 ) -> None:
     write_pdf(folder, "leave.pdf", ["Parental leave is 16 weeks."])
     sync()
-    write(folder, "leave.pdf", (folder / "leave.pdf").read_bytes()[:300])
+    whole = (folder / "leave.pdf").read_bytes()
+    write(folder, "leave.pdf", whole[:300])
     assert sync().report["failed"] == 1
     source = Source.objects.get(path="leave.pdf")
     assert source.state == "failed"
     assert source.error
+    assert found(index, "How long is parental leave?") == set(), "what was replaced is not answered from"
+    state(index)
+    write(folder, "leave.pdf", whole)
+    sync()
     assert found(index, "How long is parental leave?") == {"leave.pdf"}
+    state(index)
 
 
 def test_an_emptied_folder_is_emptied_in_the_index(folder: Path, sync: Sync, index: KnowledgeIndex) -> None:

@@ -2,12 +2,14 @@
 
 Files by extension through langchain-community's loaders, RecursiveCharacterTextSplitter(1000, 200), vectors in batches
 as they come, Chroma, the four nearest chunks into the prompt, the model asked without a look at the result. The
-embedding model and its runtime are Footnote's own, so that ratios tell of what is around it.
+embedding model and its runtime are Footnote's own, so that ratios tell of what is around them; ingestion takes
+sentence-transformers where it is installed, as such a script would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     from vectorstore.embeddings import Embedder
 
+Embed = Callable[[list[str]], Any]
+
 NEAREST = 4
 BATCH = 32
 PROMPT = "Use the following pieces of context to answer the question.\n\n{context}\n\nQuestion: {question}"
@@ -25,10 +29,11 @@ PROMPT = "Use the following pieces of context to answer the question.\n\n{contex
 class Baseline:
     """Ingests a folder, finds, answers."""
 
-    def __init__(self, embedder: Embedder, data_dir: Path) -> None:
+    def __init__(self, embedder: Embedder, data_dir: Path, embed: Embed | None = None) -> None:
         import chromadb
 
         self.embedder = embedder
+        self.embed = embed or embedder.embed_documents
         self.collection: Any = chromadb.PersistentClient(str(data_dir)).create_collection("baseline")
 
     def ingest(self, folder: Path) -> int:
@@ -41,7 +46,7 @@ class Baseline:
             texts = [chunk.page_content for chunk in chunks[start : start + BATCH]]
             self.collection.add(
                 ids=[str(start + i) for i in range(len(texts))],
-                embeddings=self.embedder.embed_documents(texts),
+                embeddings=self.embed(texts),
                 documents=texts,
             )
         return len(chunks)
@@ -58,6 +63,18 @@ class Baseline:
 
         context = "\n\n".join(self.search(question))
         return model.invoke([HumanMessage(PROMPT.format(context=context, question=question))]).text
+
+
+def sentence_transformers() -> Embed | None:
+    """The bundled weights run by sentence-transformers; None where that is not installed."""
+    if importlib.util.find_spec("sentence_transformers") is None:
+        return None
+    from sentence_transformers import SentenceTransformer
+
+    from vectorstore.embeddings import tokenizer_path
+
+    model = SentenceTransformer(str(tokenizer_path().parent), device="cpu")
+    return lambda texts: model.encode(texts).tolist()
 
 
 def _load(path: Path) -> Iterator[Document]:

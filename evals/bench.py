@@ -13,21 +13,25 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 import os
+import resource
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from evals.baseline import Baseline
+from evals.baseline import Baseline, sentence_transformers
 from evals.instance import temporary_instance
 from evals.model_server import running_model_server
 from evals.runner import Client
 
+SIDES = ("footnote", "baseline")
 SHIPPED = Path(__file__).resolve().parent.parent / "knowledge"
 QUESTIONS = 60  # asked of each side, in turn, so that a slow moment of the machine hits both
 WARM_UP = 5
@@ -38,34 +42,100 @@ REPLY = "This is what the passages say about it, in a sentence of about twenty w
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m evals.bench", description="How fast, beside a plain script.")
     parser.add_argument("folder", nargs="?", type=Path, default=SHIPPED, help="files to read (default: knowledge/)")
-    folder = parser.parse_args(arguments).folder
-    if not folder.is_dir():
-        print(f"There is no folder {folder}.", file=sys.stderr)
+    parser.add_argument("--ingest-only", action="store_true", help="no searches and no chats")
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)  # ingest on one side, and print it as JSON
+    options = parser.parse_args(arguments)
+    if not options.folder.is_dir():
+        print(f"There is no folder {options.folder}.", file=sys.stderr)
         return 2
-    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    with tempfile.TemporaryDirectory(prefix="footnote-bench-") as home, running_model_server() as server:
-        server.reply = lambda _: REPLY
-        settings = {"CHAT_MODEL": MODEL, "OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "none", "DEBUG": ""}
-        # Its own ingestion is not counted: it loads and converts the model for both sides.
-        with temporary_instance(settings) as instance:
-            instance.use(files)
-            _measure(instance.client(), folder, Path(home), len(files))
+    files = {p.relative_to(options.folder).as_posix(): p for p in sorted(options.folder.rglob("*")) if p.is_file()}
+    with tempfile.TemporaryDirectory(prefix="footnote-bench-") as home:
+        if options.side:
+            ingest = _ingest_here if options.side == "footnote" else _ingest_plainly
+            print(json.dumps(ingest(options.folder, files, Path(home))))
+            return 0
+        print(f"{len(files)} files, {sum(path.stat().st_size for path in files.values()) / 1e6:.1f} MB\n")
+        print(f"{'':<24}{'Footnote':>12}{'baseline':>12}{'ratio':>8}")
+        _compare_ingestion(options.folder)
+        if not options.ingest_only:
+            with running_model_server() as server:
+                server.reply = lambda _: REPLY
+                settings = {"CHAT_MODEL": MODEL, "OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "none", "DEBUG": ""}
+                with temporary_instance(settings) as instance:
+                    instance.use(files)
+                    _compare_answers(instance.client(), options.folder, Path(home))
     return 0
 
 
-def _measure(product: Client, folder: Path, baseline_dir: Path, count: int) -> None:
+def _compare_ingestion(folder: Path) -> None:
+    ours, theirs = (
+        json.loads(
+            subprocess.run(  # noqa: S603 (this module itself)
+                [sys.executable, "-m", "evals.bench", "--side", side, str(folder)],
+                stdout=subprocess.PIPE,
+                check=True,
+                cwd=SHIPPED.parent,
+            ).stdout
+        )
+        for side in SIDES
+    )
+    _row("ingestion, s", ours["seconds"], theirs["seconds"])
+    _row("ingestion, CPU s", ours["cpu"], theirs["cpu"])
+    _row("passages/s", ours["passages"] / ours["seconds"], theirs["passages"] / theirs["seconds"], more=True)
+    if ours["pages"]:
+        _row("pages/s", ours["pages"] / ours["seconds"], ours["pages"] / theirs["seconds"], more=True)
+    _row("peak memory, MB", ours["peak_mb"], theirs["peak_mb"])
+    print(f"{'bare model, s':<24}{ours['bare']:>12.2f}{theirs['bare']:>12.2f}")
+    shares = [side["bare"] / side["seconds"] for side in (ours, theirs)]
+    print(f"{'its share of ingestion':<24}{shares[0]:>12.0%}{shares[1]:>12.0%}")
+    print(f"(passages: {ours['passages']} and {theirs['passages']}; the baseline embeds with {theirs['model']})\n")
+
+
+def _ingest_here(folder: Path, files: Mapping[str, Path], home: Path) -> dict[str, Any]:
+    with temporary_instance() as instance:
+        instance.client()  # of an empty folder: loads, and converts the model
+        from backend.knowledge import services
+        from backend.knowledge.index import get_index
+        from backend.knowledge.models import Chunk, Source
+
+        embedder = get_index().embedder
+        embedder.embed_query("The first request prepares the model.")
+        instance.use(files)
+        spent = _time(instance.client)
+        services.end_idle_parser(0)
+        texts = list(Chunk.objects.current().values_list("embed_text", flat=True))
+        pages = sum(count or 0 for count in Source.objects.values_list("current_version__pages", flat=True))
+        return _told(spent, len(texts), _time(lambda: embedder.embed_array(texts)), pages=pages, model="Footnote's own")
+
+
+def _ingest_plainly(folder: Path, files: Mapping[str, Path], home: Path) -> dict[str, Any]:
+    from vectorstore.embeddings import load_embeddings
+
+    embedder = load_embeddings("minilm", home)
+    embedder.embed_query("The first request prepares the model.")
+    embed = sentence_transformers()
+    baseline = Baseline(embedder, home / "chroma", embed)
+    baseline.embed(["The first request prepares the model."])
+    spent = _time(lambda: baseline.ingest(folder))
+    texts = baseline.collection.get(limit=30_000)["documents"]
+    bare = _time(lambda: baseline.embed(texts))
+    return _told(spent, baseline.collection.count(), bare, model="sentence-transformers" if embed else "Footnote's own")
+
+
+def _told(spent: _Spent, passages: int, bare: _Spent, **more: Any) -> dict[str, Any]:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    peak = sum(usage.ru_maxrss for usage in usages) / 1000  # of the largest child beside this process
+    return {"seconds": spent.wall, "cpu": spent.cpu, "passages": passages, "bare": bare.wall, "peak_mb": peak, **more}
+
+
+def _compare_answers(product: Client, folder: Path, home: Path) -> None:
     from backend.knowledge.index import get_index
     from backend.knowledge.models import Chunk
     from chains.models import load_chat_model
 
-    baseline = Baseline(get_index().embedder, baseline_dir)
-    ours, theirs = _time(_ingest_again), _time(lambda: baseline.ingest(folder))
+    baseline = Baseline(get_index().embedder, home / "chroma")
+    baseline.ingest(folder)
     texts = list(Chunk.objects.current().values_list("text", flat=True))
-    print(f"{count} files; {len(texts)} passages, baseline {baseline.collection.count()}\n")
-    print(f"{'':<24}{'Footnote':>12}{'baseline':>12}{'ratio':>8}")
-    _row("ingestion, s", ours.wall, theirs.wall)
-    _row("ingestion, CPU s", ours.cpu, theirs.cpu)
-
     questions = [" ".join(text.split()[:12]) + "?" for text in texts[:: max(1, len(texts) // QUESTIONS)]]
     _compare("search", questions, lambda question: product.search(question, 4), baseline.search)
     model = load_chat_model(MODEL, 60.0)
@@ -76,22 +146,6 @@ def _measure(product: Client, folder: Path, baseline_dir: Path, count: int) -> N
         lambda question: product.ask(question, ()),
         lambda question: baseline.answer(question, model),
     )
-
-
-def _ingest_again() -> None:
-    """Index the folder into emptied stores, from the start of the parsing process to its end, so that it counts too."""
-    from backend.knowledge import services
-    from backend.knowledge.index import get_index
-    from backend.knowledge.models import Source
-
-    services.end_idle_parser(0)
-    Source.objects.all().delete()
-    index = get_index()
-    index.vectors.delete(sorted(index.vectors.ids()))
-    index.lexical.delete(sorted(index.lexical.ids()))
-    index.lexical.commit()
-    services.sync("bench")
-    services.end_idle_parser(0)
 
 
 @dataclass(frozen=True)
@@ -126,8 +180,10 @@ def _compare(
     _row(f"{name}, CPU ms", mean(spent.cpu for spent in ours) * 1000, mean(spent.cpu for spent in theirs) * 1000)
 
 
-def _row(name: str, product: float, baseline: float) -> None:
-    print(f"{name:<24}{product:>12.2f}{baseline:>12.2f}{baseline / product if product else float('inf'):>8.2f}")
+def _row(name: str, product: float, baseline: float, *, more: bool = False) -> None:
+    """more: more of it is better, so the ratio is the other way round."""
+    over, under = (product, baseline) if more else (baseline, product)
+    print(f"{name:<24}{product:>12.2f}{baseline:>12.2f}{over / under if under else float('inf'):>8.2f}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ GRAPH = "1"  # raised when vectorstore/bert.py changes, so that a converted mode
 MAX_TOKENS = 256  # what the model reads (its sentence_bert_config.json)
 BATCH_TEXTS = 32
 BATCH_TOKENS = 4096  # texts times longest: keeps a batch of long texts small
+LENGTH_STEP = 16  # lengths are padded to its multiples: the runtime keeps what it compiled for each shape it met
 
 
 class Embedder(Embeddings):
@@ -79,7 +80,7 @@ class MiniLM(Embedder):
         encodings = self._tokenizer.encode_batch(list(texts))
         order = sorted(range(len(texts)), key=lambda i: len(encodings[i].ids))
         for batch in _batches(order, [len(encoding.ids) for encoding in encodings]):
-            length = len(encodings[batch[-1]].ids)
+            length = -(-len(encodings[batch[-1]].ids) // LENGTH_STEP) * LENGTH_STEP
             ids = np.zeros((len(batch), length), np.int64)
             mask = np.zeros((len(batch), length), np.int64)
             for row, i in enumerate(batch):

@@ -1,4 +1,4 @@
-"""A local server that speaks OpenAI's chat protocol over real HTTP and says what it is told to.
+"""A local server that speaks OpenAI's protocol (chat and embeddings) over real HTTP and says what it is told to.
 
 For tests and benchmarks. `server.reply` is a function of the request's messages; `server.fail_with` makes it
 misbehave: an HTTP status, "hang up" (the connection ends in the middle of the stream) or "nonsense" (200 with a body
@@ -7,14 +7,19 @@ that is not JSON).
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+DIMENSIONS = 64  # of its embeddings
 Messages = list[dict[str, Any]]
 
 
@@ -56,6 +61,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append(request)
+        if self.path.endswith("/embeddings") and not self.server.fail_with:
+            self._json(200, _embeddings(request))
+            return
         failure = self.server.fail_with
         if isinstance(failure, int):
             self._json(failure, {"error": {"message": "as the test wants", "type": "test"}}, {"Retry-After": "0"})
@@ -126,6 +134,22 @@ def _completion(request: dict[str, Any], text: str) -> dict[str, Any]:
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
         "usage": _usage(request, text),
     }
+
+
+def _embeddings(request: dict[str, Any]) -> dict[str, Any]:
+    """Words thrown into DIMENSIONS bins: texts that share words are near."""
+    texts = request["input"] if isinstance(request["input"], list) else [request["input"]]
+    rows = []
+    for i, text in enumerate(texts):
+        vector = [0.001] * DIMENSIONS
+        for word in re.findall(r"\w+", text.casefold()):
+            vector[zlib.crc32(word.encode()) % DIMENSIONS] += 1.0
+        if request.get("encoding_format") == "base64":
+            packed = base64.b64encode(struct.pack(f"<{DIMENSIONS}f", *vector)).decode()
+            rows.append({"object": "embedding", "index": i, "embedding": packed})
+        else:
+            rows.append({"object": "embedding", "index": i, "embedding": vector})
+    return {"object": "list", "model": request["model"], "data": rows, "usage": {"prompt_tokens": 0, "total_tokens": 0}}
 
 
 def _usage(request: dict[str, Any], text: str) -> dict[str, int]:

@@ -12,7 +12,8 @@ from django.conf import settings
 from django.db import Error, close_old_connections, connection
 
 from backend.knowledge import services
-from backend.knowledge.models import SyncRun, SyncState
+from backend.knowledge.models import SyncRun, SyncState, Task
+from backend.knowledge.readiness import was_compared
 from backend.knowledge.sync import SETTLE_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -20,11 +21,13 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.5  # how often requests in the database are looked for
 EVENT_PAUSE = 0.2  # seconds after an event before comparing: a burst of events is one comparison
 POLL_FILES_MS = 1000  # between two looks at the files where no events come
+REINDEX_RETRY_SECONDS = 300.0  # after a provider of embeddings did not answer
 RETRY_SECONDS = 5.0  # before the folder is watched again after it vanished
 
 
 class FolderFollower:
-    """Two threads: one listens to the folder, one syncs. `stop()` returns when both have ended.
+    """Three threads: one listens to the folder, one syncs, one changes over to another embedding model. `stop()`
+    returns when all have ended.
 
     polling: look at the files instead of waiting for events, which network mounts do not send.
     """
@@ -37,6 +40,7 @@ class FolderFollower:
         self._threads = [
             threading.Thread(target=self._listen, name="folder-events", daemon=True),
             threading.Thread(target=self._work, name="folder-sync", daemon=True),
+            threading.Thread(target=self._reindex, name="reindex", daemon=True),
         ]
 
     def start(self) -> None:
@@ -90,7 +94,7 @@ class FolderFollower:
             if self._stop.is_set():
                 break
             try:
-                request = SyncRun.objects.filter(state=SyncState.REQUESTED).last()
+                request = SyncRun.objects.filter(state=SyncState.REQUESTED).exclude(task=Task.REINDEX).last()
                 if request:
                     run = services.carry_out(request, stopping=self._stop.is_set)
                 elif woken or (due is not None and time.monotonic() >= due):
@@ -109,6 +113,30 @@ class FolderFollower:
                 self._wake.set()
             except Exception:
                 logger.exception("sync failed; it is tried again at the next change or by the clock")
+            finally:
+                close_old_connections()
+        connection.close()
+
+    def _reindex(self) -> None:
+        """Change over to the configured embedding model when another one answers, or when somebody asks for it."""
+        due = 0.0
+        while not self._stop.wait(POLL_SECONDS):
+            try:
+                request = SyncRun.objects.filter(state=SyncState.REQUESTED, task=Task.REINDEX).last()
+                if request is None and time.monotonic() >= due and was_compared():
+                    if services.needs_reindex():
+                        request = services.request_sync("start", task=Task.REINDEX)
+                    else:
+                        due = float("inf")
+                if request is not None:
+                    services.carry_out(request, stopping=self._stop.is_set)
+                    due = time.monotonic() + REINDEX_RETRY_SECONDS
+            except Error as error:
+                logger.error("reindex: the database does not answer: %s", error)
+                self._stop.wait(RETRY_SECONDS)
+            except Exception:
+                logger.exception("reindex failed; it is tried again later")
+                due = time.monotonic() + REINDEX_RETRY_SECONDS
             finally:
                 close_old_connections()
         connection.close()

@@ -182,7 +182,9 @@ class ProviderEmbedder(Embedder):
         from langchain.embeddings import init_embeddings
 
         try:
-            provider = init_embeddings(self.name)
+            # Texts as they are, not as tokens of a model that OpenAI's own server alone knows; passages are short.
+            options: dict[str, Any] = {"check_embedding_ctx_length": False} if self.name.startswith("openai:") else {}
+            provider = init_embeddings(self.name, **options)
         except Exception as error:
             raise EmbeddingsUnavailable(f"EMBEDDING_MODEL={self.name!r} cannot be loaded: {error}") from error
         assert isinstance(provider, Embeddings)  # noqa: S101 (without a model name it would be a Runnable)

@@ -6,6 +6,7 @@ processes, see backend.knowledge.index.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,16 +60,23 @@ class VectorStore:
                 client = chromadb.HttpClient(parts.hostname or "", port, parts.scheme == "https", settings=options)
             else:
                 client = chromadb.PersistentClient(str(path), options)
-            collection = client.get_or_create_collection(
-                f"chunks-{fingerprint}",
-                embedding_function=None,
-                configuration={"hnsw": {"space": "cosine", "ef_search": SEARCH_EF}},
-                metadata={"dimensions": dimensions},
-            )
-            return client, collection
+            return client, _collection(client, fingerprint, dimensions)
 
         client, collection = _asking(connect)
         return cls(client, collection, getattr(client, "close", lambda: None))
+
+    def sibling(self, fingerprint: str, dimensions: int) -> VectorStore:
+        """The collection of another embedding model in the same place; made when it is missing. Closing is the first's
+        affair.
+        """
+        return VectorStore(self._client, _asking(_collection, self._client, fingerprint, dimensions), lambda: None)
+
+    def drop(self, fingerprint: str) -> None:
+        """Forget the collection of another embedding model; one that is not there is no error."""
+        from chromadb.errors import NotFoundError
+
+        with contextlib.suppress(NotFoundError):
+            _asking(self._client.delete_collection, _name_of(fingerprint))
 
     def upsert(self, ids: Sequence[str], vectors: np.ndarray, source_ids: Sequence[str]) -> None:
         """Write vectors (float32, shape (ids, dimensions)); an id that is there is replaced."""
@@ -146,6 +154,19 @@ class VectorStore:
     def close(self) -> None:
         """Give the files up."""
         self._close()
+
+
+def _name_of(fingerprint: str) -> str:
+    return f"chunks-{fingerprint}"
+
+
+def _collection(client: ClientAPI, fingerprint: str, dimensions: int) -> Collection:
+    return client.get_or_create_collection(
+        _name_of(fingerprint),
+        embedding_function=None,
+        configuration={"hnsw": {"space": "cosine", "ef_search": SEARCH_EF}},
+        metadata={"dimensions": dimensions},
+    )
 
 
 def _asking(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

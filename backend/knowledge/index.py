@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import shutil
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.utils import timezone
 from filelock import FileLock, Timeout
 
 from vectorstore.errors import IndexDamaged
@@ -43,6 +44,7 @@ class KnowledgeIndex:
 
 
 _opened: KnowledgeIndex | None = None
+_retired: list[VectorStore] = []  # of models that answered before; the first of them owns the connection
 _opening = threading.RLock()
 
 
@@ -67,12 +69,45 @@ def close_index() -> None:
     global _opened
     with _opening:
         if _opened is not None:
+            for vectors in _retired:
+                vectors.close()
+            _retired.clear()
             _opened.close()
             _opened = None
 
 
+def switch_index(embedder: Embedder, vectors: VectorStore) -> None:
+    """From now on, questions and passages of this process are compared by these; what began before ends with the old
+    ones, which stay open.
+    """
+    global _opened
+    with _opening:
+        if _opened is not None:
+            _retired.append(_opened.vectors)
+            _opened = replace(_opened, embedder=embedder, vectors=vectors)
+
+
+def active_embedding(configured: str) -> str:
+    """The name of the embedding model that answers: the configured one when there was none before."""
+    from backend.knowledge.models import Embedding, EmbeddingState
+    from vectorstore.embeddings import load_embeddings
+
+    active = Embedding.objects.filter(state=EmbeddingState.ACTIVE).first()
+    if active is None:
+        fingerprint = load_embeddings(configured, settings.ENV.data_dir).fingerprint
+        active, _ = Embedding.objects.update_or_create(
+            fingerprint=fingerprint,
+            defaults={"name": configured, "state": EmbeddingState.ACTIVE, "active_since": timezone.now()},
+        )
+    return active.name
+
+
 def open_index(data_dir: Path, embedding_model: str, chroma_url: str) -> KnowledgeIndex:
-    """Open everything below `data_dir`; a damaged word index is emptied, the next sync fills it from the database."""
+    """Open everything below `data_dir`; a damaged word index is emptied, the next sync fills it from the database.
+
+    The embedding model is the one that answers, which the configured one replaces only when its vectors are complete
+    (backend/knowledge/reindex.py).
+    """
     from vectorstore.embeddings import load_embeddings
     from vectorstore.lexical import LexicalIndex
     from vectorstore.store import VectorStore
@@ -84,7 +119,7 @@ def open_index(data_dir: Path, embedding_model: str, chroma_url: str) -> Knowled
     except Timeout:
         raise IndexBusy(f"Another Footnote process is using {data_dir}.") from None
     try:
-        embedder = load_embeddings(embedding_model, data_dir)
+        embedder = load_embeddings(active_embedding(embedding_model), data_dir)
         path = None if chroma_url else data_dir / "chroma"
         vectors = VectorStore.open(path, chroma_url or None, embedder.fingerprint, embedder.dimensions)
         try:

@@ -113,8 +113,35 @@ class SyncState(models.TextChoices):
     FAILED = "failed"
 
 
+class EmbeddingState(models.TextChoices):
+    BUILDING = "building"  # its vectors are being made beside those that answer
+    ACTIVE = "active"  # questions and passages are compared by it
+    KEPT = "kept"  # was active before; going back to it costs only what changed since
+
+
+class Embedding(models.Model):
+    """An embedding model whose vectors are kept, each in a collection of its own: vectors of two are never mixed."""
+
+    fingerprint = models.CharField(max_length=60, unique=True)
+    name = models.CharField(max_length=200, help_text="EMBEDDING_MODEL that it was.")
+    state = models.CharField(max_length=10, choices=EmbeddingState.choices, default=EmbeddingState.BUILDING)
+    created_at = models.DateTimeField(auto_now_add=True)
+    active_since = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["state"], condition=models.Q(state="active"), name="one_active_embedding_model"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.state}"
+
+
 class Task(models.TextChoices):
     SYNC = "sync"
+    REINDEX = "reindex"  # make the vectors of the configured embedding model, then switch to them
     RECONCILE = "reconcile"  # only compares
     REPAIR = "repair"  # and mends what differs
 

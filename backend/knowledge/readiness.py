@@ -22,6 +22,11 @@ def mark_compared(enough: bool = True) -> None:
         _compared.set()
 
 
+def was_compared() -> bool:
+    """Whether the folder was compared since this process started."""
+    return _compared.is_set()
+
+
 def check_index() -> Check:
     if not is_open():
         return Check(ok=False, detail="the index is not open in this process")

@@ -56,7 +56,7 @@ def compare(folder: Path, index: KnowledgeIndex, *, full: bool = False) -> Diffe
     """Nothing is written. full: compute every vector again, not a sample. FolderUnavailable, FolderLooksUnmounted."""
     found = scan(folder)
     refuse_if_unmounted(folder, found)
-    plan = make_plan(folder, found, current_recipe(index.embedder), full=True)
+    plan = make_plan(folder, found, current_recipe(), full=True)
     differences = Differences(
         not_indexed=sorted(
             {entry.path for entry, _, _ in plan.read}
@@ -125,7 +125,7 @@ def _wrong_vectors(index: KnowledgeIndex, ids: list[str]) -> Iterator[str]:
         stored = index.vectors.vectors([row.id for row in rows])
         rows = [row for row in rows if row.id in stored]
         if rows:
-            expected = embed_rows(index, rows)
+            expected = embed_rows(index.embedder, rows)
             found = np.stack([stored[row.id] for row in rows])
             lengths = np.linalg.norm(found, axis=1)
             cosines = (expected * found).sum(axis=1) / np.maximum(lengths, 1e-12)

@@ -11,8 +11,8 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from backend.knowledge import reconcile
-from backend.knowledge.index import IndexBusy, get_index
+from backend.knowledge import reconcile, reindex
+from backend.knowledge.index import IndexBusy, get_index, is_open
 from backend.knowledge.models import SyncRun, SyncState, Task
 from backend.knowledge.readiness import mark_compared
 from backend.knowledge.selectors import was_ever_complete
@@ -29,6 +29,7 @@ from loaders.errors import FolderUnavailable
 from loaders.folder import scan
 from loaders.parser import Limits, Parser
 from vectorstore.embeddings import load_embeddings, tokenizer_path
+from vectorstore.errors import EmbeddingsUnavailable, IndexUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,11 @@ def sync(
 def carry_out(
     run: SyncRun, on_progress: Progress | None = None, stopping: Callable[[], bool] = lambda: False
 ) -> SyncRun:
-    """Do what this row asks for. Two at once in a process wait for each other."""
+    """Do what this row asks for. Two at once in a process wait for each other; but a reindex, which only does so at its
+    end, lets the folder be followed meanwhile.
+    """
+    if run.task == Task.REINDEX:
+        return _reindex(run, on_progress, stopping)
     with _one_at_a_time:
         run.state, run.started_at = SyncState.RUNNING, timezone.now()
         run.save()
@@ -78,6 +83,32 @@ def carry_out(
         if stopping():
             return _finish(run, SyncState.FAILED, report, STOPPED)
         return _finish(run, SyncState.DONE, report)
+
+
+def needs_reindex() -> bool:
+    """Whether another embedding model is configured than the one that answers."""
+    configured = load_embeddings(settings.ENV.embedding_model, settings.ENV.data_dir)
+    return is_open() and get_index().embedder.fingerprint != configured.fingerprint
+
+
+def _reindex(run: SyncRun, on_progress: Progress | None, stopping: Callable[[], bool]) -> SyncRun:
+    run.state, run.started_at = SyncState.RUNNING, timezone.now()
+    run.save()
+    recorder = _Recorder(run, on_progress)
+    try:
+        configured = load_embeddings(settings.ENV.embedding_model, settings.ENV.data_dir)
+        made = reindex.build(get_index(), configured, settings.ENV.embedding_model, recorder, stopping)
+        if not stopping():
+            with _one_at_a_time:
+                made += reindex.switch(get_index(), configured, settings.ENV.embedding_model)
+    except (EmbeddingsUnavailable, IndexUnavailable) as error:
+        return _finish(run, SyncState.FAILED, error=str(error))
+    except BaseException as error:
+        _finish(run, SyncState.FAILED, error=f"{type(error).__name__}: {error}")
+        raise
+    if stopping():
+        return _finish(run, SyncState.FAILED, {"embedded": made}, STOPPED)
+    return _finish(run, SyncState.DONE, {"embedded": made, "model": settings.ENV.embedding_model})
 
 
 def _sync(run: SyncRun, on_progress: Progress | None, stopping: Callable[[], bool]) -> SyncReport:
@@ -154,8 +185,7 @@ def sync_or_request(
 def preview() -> dict[str, list[str]]:
     """What a sync would do, without doing it: paths by what would happen to them. Nothing is read but hashes."""
     folder = settings.ENV.knowledge_dir
-    embedder = load_embeddings(settings.ENV.embedding_model, settings.ENV.data_dir)
-    plan = make_plan(folder, scan(folder), current_recipe(embedder), full=False)
+    plan = make_plan(folder, scan(folder), current_recipe(), full=False)
     return {
         "added": [entry.path for entry, _, source in plan.read if is_new(source)],
         "changed": [entry.path for entry, _, source in plan.read if not is_new(source)],

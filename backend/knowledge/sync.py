@@ -131,7 +131,7 @@ class Sync:
         self.stopping = stopping
         self.report = SyncReport()
         self.began = time.monotonic()
-        self.recipe = current_recipe(index.embedder)
+        self.recipe = current_recipe()
         self.sidecars: Mapping[str, Sidecar] = {}
 
     def compare(self) -> Work:
@@ -294,7 +294,7 @@ class Sync:
             if self.stopping():
                 raise _Stopped
             piece = by_length[start : start + PIECE_CHUNKS]
-            yield from zip((row.embed_key for row in piece), embed_rows(self.index, piece), strict=True)
+            yield from zip((row.embed_key for row in piece), embed_rows(self.index.embedder, piece), strict=True)
 
     def _flip(self, read: Read) -> list[str]:
         """Make the new version the current one; returns ids that the indexes must forget."""
@@ -354,9 +354,9 @@ def recipe_of(recipe: str, sidecars: Mapping[str, Sidecar], path: str) -> str:
     return f"{recipe}/{told}" if told else recipe
 
 
-def current_recipe(embedder: Embedder) -> str:
-    """What a source must have been read with to count as up to date: the parser's version and the embedding's."""
-    return f"{PARSER_VERSION}/{embedder.fingerprint}"[:60]
+def current_recipe() -> str:
+    """What a source must have been read with to count as up to date."""
+    return f"parser-{PARSER_VERSION}"
 
 
 def folder_identity(folder: Path) -> str:
@@ -472,7 +472,7 @@ def repair_indexes(index: KnowledgeIndex, *, always: bool = False) -> dict[str, 
     for rows_without_vector in _in_batches(sorted(ids - vector_ids)):
         index.vectors.upsert(
             [row.id for row in rows_without_vector],
-            embed_rows(index, rows_without_vector),
+            embed_rows(index.embedder, rows_without_vector),
             [str(row.source_id) for row in rows_without_vector],
         )
     for rows_without_words in _in_batches(sorted(ids - lexical_ids)):
@@ -576,9 +576,9 @@ def _in_batches(ids: list[str]) -> Iterable[list[Chunk]]:
         yield list(Chunk.objects.filter(id__in=ids[start : start + BATCH_CHUNKS]).order_by("id"))
 
 
-def embed_rows(index: KnowledgeIndex, rows: Sequence[Chunk]) -> np.ndarray:
-    """The vectors that the index's model gives these passages, of unit length."""
-    return embed_passages(index.embedder, [row.embed_text for row in rows], [_question(row) for row in rows])
+def embed_rows(embedder: Embedder, rows: Sequence[Chunk]) -> np.ndarray:
+    """The vectors that the model gives these passages, of unit length."""
+    return embed_passages(embedder, [row.embed_text for row in rows], [_question(row) for row in rows])
 
 
 def _embed_key(row: Chunk) -> str:

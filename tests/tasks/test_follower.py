@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pytest_django.fixtures import Settings
 
 from backend.knowledge import services
-from backend.knowledge.index import KnowledgeIndex
+from backend.knowledge.index import KnowledgeIndex, get_index
 from backend.knowledge.models import Source, SyncRun, SyncState
 from backend.knowledge.selectors import search
+from evals.model_server import DIMENSIONS, ModelServer
 from tasks.follower import FolderFollower
 from tests.folder import write
 
@@ -122,3 +124,23 @@ def test_an_editor_that_saves_by_renaming_is_followed(folder: Path, follower: Fo
 
 def texts_of(path: str) -> list[str]:
     return list(Source.objects.filter(path=path).values_list("current_version__text", flat=True))
+
+
+def test_another_embedding_model_takes_over_while_the_folder_is_followed(
+    folder: Path, index: KnowledgeIndex, model_server: ModelServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, "old.md", "# Old\n\nThe old page speaks of apples.\n")
+    services.sync("test")
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("OPENAI_BASE_URL", model_server.url)
+    settings.ENV = settings.ENV.model_copy(update={"embedding_model": "openai:words"})
+    following = FolderFollower(folder)
+    following.start()
+    try:
+        wait_for(lambda: get_index().embedder.dimensions == DIMENSIONS, "the new model")
+        write(folder, "new.md", "# New\n\nThe new page speaks of pears.\n")
+        wait_for(lambda: state_of("new.md") == "indexed", "a file after the switch")
+        assert search(get_index(), "Which page speaks of pears?", 1, None)[0]["source"] == "new.md"
+    finally:
+        following.stop()
+    assert not following.is_alive

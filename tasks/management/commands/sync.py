@@ -1,16 +1,15 @@
 """`manage.py sync`: one exact sync of the watched folder, here or in the running server."""
 
 import json
-import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from tqdm import tqdm
 
 from backend.knowledge import services
 from backend.knowledge.index import close_index
 from backend.knowledge.models import SyncState
 from loaders.errors import FolderUnavailable
+from tasks.management.progress import Bar
 
 COUNTS = ("added", "changed", "moved", "removed", "unchanged", "failed", "waiting")
 
@@ -29,7 +28,7 @@ class Command(BaseCommand):
         if options["dry_run"]:
             self._preview(as_json=options["json"])
             return
-        bar = _Bar()
+        bar = Bar("file")
         try:
             run = services.sync_or_request("command", full=options["full"], on_progress=bar)
         finally:
@@ -58,23 +57,3 @@ class Command(BaseCommand):
                 self.stdout.write(f"{change}: {path}")
         if not any(changes.values()):
             self.stdout.write("nothing to do")
-
-
-class _Bar:
-    """Files on stderr with the remaining time; shown only once there is something to read."""
-
-    def __init__(self) -> None:
-        self.bar: tqdm[Any] | None = None
-
-    def __call__(self, phase: str, done: int, total: int, chunks: int) -> None:
-        if total == 0:
-            return
-        if self.bar is None:
-            self.bar = tqdm(total=total, unit="file", desc=phase, file=sys.stderr)
-        self.bar.n = done
-        self.bar.set_postfix(chunks=chunks, refresh=False)
-        self.bar.refresh()
-
-    def close(self) -> None:
-        if self.bar:
-            self.bar.close()

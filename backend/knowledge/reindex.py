@@ -1,0 +1,88 @@
+"""Another embedding model: its vectors are made beside those that answer, then one switch.
+
+Until the switch, questions and new passages are compared by the old model, whole and undisturbed. The old vectors are
+kept: to set EMBEDDING_MODEL back is the way back, and costs only the passages that changed since.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+from django.utils import timezone
+
+from backend.knowledge.index import KnowledgeIndex, switch_index
+from backend.knowledge.models import Chunk, Embedding, EmbeddingState
+from backend.knowledge.sync import PIECE_CHUNKS, embed_rows
+
+if TYPE_CHECKING:
+    from vectorstore.embeddings import Embedder
+    from vectorstore.store import VectorStore
+
+logger = logging.getLogger(__name__)
+
+
+def build(
+    index: KnowledgeIndex,
+    embedder: Embedder,
+    name: str,
+    on_progress: Callable[[str, int, int, int], None],
+    stopping: Callable[[], bool],
+) -> int:
+    """Make the vectors that the new model lacks, while passages come and go; returns how many. What is made is kept, so
+    an interrupted build goes on where it was. EmbeddingsUnavailable, IndexUnavailable.
+    """
+    if embedder.fingerprint == index.embedder.fingerprint:
+        return 0
+    Embedding.objects.get_or_create(fingerprint=embedder.fingerprint, defaults={"name": name})
+    vectors = index.vectors.sibling(embedder.fingerprint, embedder.dimensions)
+    missing = sorted(set(Chunk.objects.values_list("id", flat=True)) - vectors.ids())
+    for start in range(0, len(missing), PIECE_CHUNKS):
+        if stopping():
+            return start
+        _embed(vectors, embedder, missing[start : start + PIECE_CHUNKS])
+        done = min(start + PIECE_CHUNKS, len(missing))
+        on_progress("embedding", done, len(missing), done)
+    return len(missing)
+
+
+def switch(index: KnowledgeIndex, embedder: Embedder, name: str) -> int:
+    """Make the new model's vectors exactly those of the passages, and answer by them from now on; returns how many were
+    still made. Nothing else may write to the index meanwhile.
+    """
+    if embedder.fingerprint == index.embedder.fingerprint:
+        return 0
+    vectors = index.vectors.sibling(embedder.fingerprint, embedder.dimensions)
+    ids, stored = set(Chunk.objects.values_list("id", flat=True)), vectors.ids()
+    vectors.delete(sorted(stored - ids))
+    missing = sorted(ids - stored)
+    for start in range(0, len(missing), PIECE_CHUNKS):
+        _embed(vectors, embedder, missing[start : start + PIECE_CHUNKS])
+    vectors.warm_up()
+    with transaction.atomic():
+        Embedding.objects.filter(state=EmbeddingState.ACTIVE).update(state=EmbeddingState.KEPT)
+        Embedding.objects.update_or_create(
+            fingerprint=embedder.fingerprint,
+            defaults={"name": name, "state": EmbeddingState.ACTIVE, "active_since": timezone.now()},
+        )
+    switch_index(embedder, vectors)
+    logger.info("embedding model: %s answers from now on (%d passages)", name, len(ids))
+    return len(missing)
+
+
+def forget_kept(index: KnowledgeIndex) -> list[str]:
+    """Delete the vectors of models that do not answer; returns their names. There is no quick way back to them then."""
+    names = []
+    for row in Embedding.objects.exclude(state=EmbeddingState.ACTIVE):
+        index.vectors.drop(row.fingerprint)
+        row.delete()
+        names.append(row.name)
+    return names
+
+
+def _embed(vectors: VectorStore, embedder: Embedder, ids: list[str]) -> None:
+    rows = list(Chunk.objects.filter(id__in=ids).order_by("id"))
+    if rows:
+        vectors.upsert([row.id for row in rows], embed_rows(embedder, rows), [str(row.source_id) for row in rows])

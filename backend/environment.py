@@ -51,6 +51,9 @@ class Environment(BaseSettings):
     max_pdf_pages: int = Field(5_000, alias="MAX_PDF_PAGES", gt=0)
     max_file_bytes: int = Field(200_000_000, alias="MAX_FILE_BYTES", gt=0)
     parse_seconds: float = Field(60.0, alias="PARSE_SECONDS", gt=0)
+    ocr: bool = Field(False, alias="OCR")
+    ocr_languages: str = Field("eng", alias="OCR_LANGUAGES", pattern=r"^[A-Za-z_]{3,20}(\+[A-Za-z_]{3,20})*$")
+    ocr_seconds: float = Field(600.0, alias="OCR_SECONDS", gt=0)
     history_retention_days: int = Field(30, alias="HISTORY_RETENTION_DAYS", ge=1)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias="LOG_LEVEL")
 

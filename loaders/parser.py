@@ -48,7 +48,9 @@ class Parser:
             self._start()
         try:
             told = [beside.title, beside.tags, beside.language]
-            reply = self._ask({"path": os.fspath(path), "name": name, "beside": told}, self.limits.seconds)
+            reading = self.limits.reading
+            seconds = self.limits.seconds + (reading.seconds if reading.languages else 0)
+            reply = self._ask({"path": os.fspath(path), "name": name, "beside": told}, seconds)
         except TimeoutError:
             self.close()
             raise ParserDied(f"reading it took longer than {self.limits.seconds:g} seconds (PARSE_SECONDS)") from None
@@ -85,6 +87,7 @@ class Parser:
             limits.max_chars,
             limits.max_file_bytes,
             limits.memory_bytes,
+            [limits.reading.languages, limits.reading.seconds],
         ]
         environment = {**os.environ, "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         self._process = subprocess.Popen(  # noqa: S603 (our own module, by this interpreter)

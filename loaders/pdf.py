@@ -16,6 +16,7 @@ from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 
 from loaders.errors import Damaged, NoText, Protected, TooLarge
+from loaders.ocr import FEWEST_CHARACTERS, Reader, Reading
 from loaders.text import over_limit
 
 EDGE_LINES = 3  # lines at the top and bottom of a page that may be a running header or footer
@@ -25,24 +26,30 @@ MOST_FIGURES = 6  # numbers in a running line
 BROKEN = "\u00ad"  # soft hyphen: stands in a page's text where a line ended in a hyphen, until the word is mended
 PASSWORD_ERROR = 4  # FPDF_GetLastError
 
+NO_READING = Reading()
+
 _BROKEN_WORD = re.compile(rf"([^\W_]*){BROKEN}([^\W_]*)")
 
 
 class PDFLoader(BaseLoader):
-    """Documents with `page` counted from 1. `title` is set after loading, `empty_pages` are those without text."""
+    """Documents with `page` counted from 1. `title` is set after loading, `empty_pages` are those without text, and
+    `reader.pages` those whose text was read from their picture.
+    """
 
-    def __init__(self, path: Path, max_pages: int, max_chars: int) -> None:
+    def __init__(self, path: Path, max_pages: int, max_chars: int, reading: Reading = NO_READING) -> None:
         self.path = path
         self.max_pages = max_pages
         self.max_chars = max_chars
         self.title = ""
         self.empty_pages: list[int] = []
+        self.reader = Reader(reading)
 
     def lazy_load(self) -> Iterator[Document]:
         pages = with_words_mended(without_running_lines(self._read_pages()))
         self.empty_pages = [number for number, page in enumerate(pages, start=1) if not page.strip()]
         if len(self.empty_pages) == len(pages):
-            raise NoText("no text layer: the pages are pictures (scanned); run them through OCR first")
+            reason = self.reader.problem or "OCR found no text in them"
+            raise NoText(f"no text layer: the pages are pictures (scanned); {reason}")
         start = 0
         for number, page in enumerate(pages, start=1):
             text = page + ("\f" if number < len(pages) else "")
@@ -66,19 +73,21 @@ class PDFLoader(BaseLoader):
             pages: list[str] = []
             length = 0
             for number in range(len(pdf)):
-                pages.append(_read_page(pdf, number))
+                pages.append(_read_page(pdf, number, self.reader))
                 length += len(pages[-1])
                 if length > self.max_chars:
                     raise TooLarge(over_limit(length, self.max_chars))
             return pages
 
 
-def _read_page(pdf: Any, number: int) -> str:
+def _read_page(pdf: Any, number: int, reader: Reader) -> str:
     import pypdfium2 as pdfium
 
     try:
         page = pdf[number]
         text: str = page.get_textpage().get_text_bounded()
+        if len(text.strip()) < FEWEST_CHARACTERS:
+            text = reader.read(page, number + 1) or text
         page.close()
     except pdfium.PdfiumError:
         return ""  # one damaged page; it counts among those without text

@@ -18,6 +18,7 @@ from loaders.errors import Damaged, LoadError, NoText, Protected, TooLarge, Unsu
 from loaders.faq import FAQLoader
 from loaders.markdown import MarkdownLoader
 from loaders.model import LoadedSource
+from loaders.ocr import Reading
 from loaders.office import OfficeLoader
 from loaders.pdf import PDFLoader
 from loaders.sidecar import NOTHING, Metadata, joined
@@ -69,13 +70,16 @@ FOREIGN = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one file may cost. seconds: to parse; memory_bytes: address space of the parsing process."""
+    """What one file may cost. seconds: to parse; memory_bytes: address space of the parsing process. reading: of pages
+    that are pictures, which has a time of its own.
+    """
 
     seconds: float = 60.0
     max_pages: int = 5_000
     max_chars: int = 10_000_000
     max_file_bytes: int = 200_000_000
     memory_bytes: int = 1_500_000_000
+    reading: Reading = Reading()  # noqa: RUF009 (it is frozen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +167,13 @@ def _text_loader(head: bytes, suffix: str) -> Callable[[Path, Limits], _Loaded]:
 
 
 def _load_pdf(path: Path, limits: Limits) -> _Loaded:
-    loader = PDFLoader(path, limits.max_pages, limits.max_chars)
+    loader = PDFLoader(path, limits.max_pages, limits.max_chars, limits.reading)
     documents = loader.load()
     warnings: tuple[str, ...] = ()
-    if loader.empty_pages:
-        numbers = ", ".join(map(str, loader.empty_pages[:20])) + (", ..." if len(loader.empty_pages) > 20 else "")
-        warnings = (f"no text on {len(loader.empty_pages)} of {len(documents)} pages: {numbers}",)
+    for what, pages in (("no text on", loader.empty_pages), ("text by OCR on", loader.reader.pages)):
+        if pages:
+            numbers = ", ".join(map(str, pages[:20])) + (", ..." if len(pages) > 20 else "")
+            warnings += (f"{what} {len(pages)} of {len(documents)} pages: {numbers}",)
     return _Loaded(documents, "pdf", loader.title, len(documents), warnings)
 
 

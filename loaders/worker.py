@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from loaders.chunking import Tokens
 from loaders.errors import LoadError, ParserDied
 from loaders.model import LoadedSource
+from loaders.ocr import Reading
 from loaders.registry import Limits, read_source
 from loaders.sidecar import Metadata
 
@@ -24,8 +25,8 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main() -> None:
-    tokenizer_file, max_pages, max_chars, max_file_bytes, memory_bytes = json.loads(sys.argv[1])
-    limits = Limits(0, max_pages, max_chars, max_file_bytes, memory_bytes)
+    tokenizer_file, max_pages, max_chars, max_file_bytes, memory_bytes, reading = json.loads(sys.argv[1])
+    limits = Limits(0, max_pages, max_chars, max_file_bytes, memory_bytes, Reading(*reading))
     replies = _own_stdout()
     _be_a_good_child(memory_bytes)
     tokens = Tokens(Path(tokenizer_file))

@@ -27,6 +27,7 @@ from backend.knowledge.sync import (
 )
 from loaders.errors import FolderUnavailable
 from loaders.folder import scan
+from loaders.ocr import Reading
 from loaders.parser import Limits, Parser
 from vectorstore.embeddings import load_embeddings, tokenizer_path
 from vectorstore.errors import EmbeddingsUnavailable, IndexUnavailable
@@ -211,6 +212,7 @@ def parse_limits() -> Limits:
         max_pages=env.max_pdf_pages,
         max_chars=env.max_source_chars,
         max_file_bytes=env.max_file_bytes,
+        reading=Reading(env.ocr_languages if env.ocr else "", env.ocr_seconds),
     )
 
 

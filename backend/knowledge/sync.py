@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -356,7 +357,8 @@ def recipe_of(recipe: str, sidecars: Mapping[str, Sidecar], path: str) -> str:
 
 def current_recipe() -> str:
     """What a source must have been read with to count as up to date."""
-    return f"parser-{PARSER_VERSION}"
+    env = settings.ENV
+    return f"parser-{PARSER_VERSION}" + (f"/ocr-{env.ocr_languages[:20]}" if env.ocr else "")
 
 
 def folder_identity(folder: Path) -> str:

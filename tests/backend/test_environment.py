@@ -71,6 +71,7 @@ def test_loopback_is_not_production(given: pytest.MonkeyPatch, host: str) -> Non
         ("HISTORY_RETENTION_DAYS", "0"),
         ("LOG_LEVEL", "LOUD"),
         ("CHAT_MODEL_TIMEOUT", "-1"),
+        ("OCR_LANGUAGES", "eng; rm"),
     ],
 )
 def test_a_bad_value_is_named(given: pytest.MonkeyPatch, name: str, value: str) -> None:

@@ -22,7 +22,8 @@ class Bar:
             self.bar = tqdm(total=total, unit=self.unit, desc=phase, file=sys.stderr)
         self.bar.n = done
         self.bar.total = total
-        self.bar.set_postfix(chunks=chunks, refresh=False)
+        seconds = max(self.bar.format_dict["elapsed"], 1e-3)
+        self.bar.set_postfix_str(f"{chunks} chunks, {chunks / seconds:.0f}/s", refresh=False)
         self.bar.refresh()
 
     def close(self) -> None:

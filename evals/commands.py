@@ -343,6 +343,6 @@ def _progress(results: Iterable[Any], total: int) -> Iterable[Any]:
 
 
 def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
-    from evals.document import rounded
+    from evals.document import plain
 
-    return {name: rounded(value) if isinstance(value, float) else value for name, value in row.items()}
+    return {name: plain(value) for name, value in row.items()}

@@ -12,6 +12,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def describe(result: Result) -> Document:
         "scores": {name: rounded(value) for name, value in result.scores.items()},
         "citations": [
             {
-                **{key: _plain(citation[key]) for key in sorted(citation)},
+                **{key: plain(citation[key]) for key in sorted(citation)},
                 "valid": citations.is_valid(citation, stored),
                 "right": citations.is_right(sample.gold, citation),
             }
@@ -163,6 +164,7 @@ def brief(document: Document) -> Document:
     return {**document, "questions": questions, "measured": measured}
 
 
+@cache
 def commit() -> str | None:
     """The commit of this code, with a plus sign when files differ from it; None outside a repository."""
     try:
@@ -202,5 +204,6 @@ def _distinct(recordings: Iterable[Recording], name: str) -> list[str]:
     return sorted({recording.reply[name] for recording in recordings if recording.reply})
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value, rounded where it is a number with decimals."""
     return rounded(value) if isinstance(value, float) else value

@@ -64,9 +64,8 @@ def from_documents(folder: Path, number: int, seed: int, model: str | None) -> l
     for name, chunk in passages:
         draft = _write(chunk, llm) if llm is not None else _turn_around(chunk)
         if draft is not None:
-            place = {"page": chunk.page} if chunk.page else {"text": draft.pop("place", None) or chunk.text}
-            draft.pop("place", None)
-            gold = [{"file": name, **place}]
+            text = draft.pop("place", chunk.text)
+            gold = [{"file": name, **({"page": chunk.page} if chunk.page else {"text": text})}]
             made.append({"id": _name(name, draft["question"]), **draft, "gold": gold, "tags": ["draft"]})
         if len(made) == number:
             break

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,7 @@ def product_digest() -> str:
     return digest([code, packages, processor()])
 
 
+@cache
 def processor() -> str:
     """The processor's name and abilities: its arithmetic decides the last digits of embeddings."""
     try:

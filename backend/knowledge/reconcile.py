@@ -9,7 +9,7 @@ says (a sample of them, or all).
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,19 @@ import numpy as np
 
 from backend.knowledge.index import KnowledgeIndex
 from backend.knowledge.models import Chunk, Source
-from backend.knowledge.sync import chunk_id, current_recipe, embed_rows, is_new, make_plan, refuse_if_unmounted
+from backend.knowledge.sync import (
+    chunk_id,
+    current_recipe,
+    embed_rows,
+    in_batches,
+    is_new,
+    make_plan,
+    refuse_if_unmounted,
+)
 from loaders.folder import scan
 
 SAMPLE = 200  # vectors that are computed again unless all are
 ALIKE = 0.99  # cosine of a stored vector with a new one; batches round differently
-AT_ONCE = 512
 NAMED = 20  # paths and ids that a report names of each kind
 
 
@@ -120,17 +127,12 @@ def _damaged_sources() -> list[str]:
 
 
 def _wrong_vectors(index: KnowledgeIndex, ids: list[str]) -> Iterator[str]:
-    for start in range(0, len(ids), AT_ONCE):
-        rows = list(Chunk.objects.filter(id__in=ids[start : start + AT_ONCE]).order_by("id"))
+    for rows in in_batches(ids):
         stored = index.vectors.vectors([row.id for row in rows])
-        rows = [row for row in rows if row.id in stored]
-        if rows:
-            expected = embed_rows(index.embedder, rows)
-            found = np.stack([stored[row.id] for row in rows])
+        there = [row for row in rows if row.id in stored]
+        if there:
+            expected = embed_rows(index.embedder, there)
+            found = np.stack([stored[row.id] for row in there])
             lengths = np.linalg.norm(found, axis=1)
             cosines = (expected * found).sum(axis=1) / np.maximum(lengths, 1e-12)
-            yield from _below(rows, cosines)
-
-
-def _below(rows: Iterable[Chunk], cosines: np.ndarray) -> Iterator[str]:
-    return (row.id for row, cosine in zip(rows, cosines, strict=True) if not cosine >= ALIKE)
+            yield from (row.id for row, cosine in zip(there, cosines, strict=True) if not cosine >= ALIKE)

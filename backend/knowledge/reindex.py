@@ -15,11 +15,10 @@ from django.utils import timezone
 
 from backend.knowledge.index import KnowledgeIndex, switch_index
 from backend.knowledge.models import Chunk, Embedding, EmbeddingState
-from backend.knowledge.sync import PIECE_CHUNKS, embed_rows
+from backend.knowledge.sync import PIECE_CHUNKS, in_batches, write_vectors
 
 if TYPE_CHECKING:
     from vectorstore.embeddings import Embedder
-    from vectorstore.store import VectorStore
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +38,14 @@ def build(
     Embedding.objects.get_or_create(fingerprint=embedder.fingerprint, defaults={"name": name})
     vectors = index.vectors.sibling(embedder.fingerprint, embedder.dimensions)
     missing = sorted(set(Chunk.objects.values_list("id", flat=True)) - vectors.ids())
-    for start in range(0, len(missing), PIECE_CHUNKS):
+    done = 0
+    for rows in in_batches(missing, PIECE_CHUNKS):
         if stopping():
-            return start
-        _embed(vectors, embedder, missing[start : start + PIECE_CHUNKS])
-        done = min(start + PIECE_CHUNKS, len(missing))
+            return done
+        write_vectors(vectors, embedder, rows)
+        done = min(done + PIECE_CHUNKS, len(missing))
         on_progress("embedding", done, len(missing), done)
-    return len(missing)
+    return done
 
 
 def switch(index: KnowledgeIndex, embedder: Embedder, name: str) -> int:
@@ -58,8 +58,8 @@ def switch(index: KnowledgeIndex, embedder: Embedder, name: str) -> int:
     ids, stored = set(Chunk.objects.values_list("id", flat=True)), vectors.ids()
     vectors.delete(sorted(stored - ids))
     missing = sorted(ids - stored)
-    for start in range(0, len(missing), PIECE_CHUNKS):
-        _embed(vectors, embedder, missing[start : start + PIECE_CHUNKS])
+    for rows in in_batches(missing, PIECE_CHUNKS):
+        write_vectors(vectors, embedder, rows)
     vectors.warm_up()
     with transaction.atomic():
         Embedding.objects.filter(state=EmbeddingState.ACTIVE).update(state=EmbeddingState.KEPT)
@@ -80,9 +80,3 @@ def forget_kept(index: KnowledgeIndex) -> list[str]:
         row.delete()
         names.append(row.name)
     return names
-
-
-def _embed(vectors: VectorStore, embedder: Embedder, ids: list[str]) -> None:
-    rows = list(Chunk.objects.filter(id__in=ids).order_by("id"))
-    if rows:
-        vectors.upsert([row.id for row in rows], embed_rows(embedder, rows), [str(row.source_id) for row in rows])

@@ -35,6 +35,7 @@ from loaders.registry import PARSER_VERSION
 from loaders.sidecar import Sidecar, resolve
 from vectorstore.embeddings import Embedder, embed_passages
 from vectorstore.lexical import LexicalEntry
+from vectorstore.store import VectorStore
 
 logger = logging.getLogger(__name__)
 
@@ -471,13 +472,9 @@ def repair_indexes(index: KnowledgeIndex, *, always: bool = False) -> dict[str, 
     vector_ids, lexical_ids = index.vectors.ids(), index.lexical.ids()
     index.vectors.delete(sorted(vector_ids - ids))
     index.lexical.delete(sorted(lexical_ids - ids))
-    for rows_without_vector in _in_batches(sorted(ids - vector_ids)):
-        index.vectors.upsert(
-            [row.id for row in rows_without_vector],
-            embed_rows(index.embedder, rows_without_vector),
-            [str(row.source_id) for row in rows_without_vector],
-        )
-    for rows_without_words in _in_batches(sorted(ids - lexical_ids)):
+    for rows_without_vector in in_batches(sorted(ids - vector_ids)):
+        write_vectors(index.vectors, index.embedder, rows_without_vector)
+    for rows_without_words in in_batches(sorted(ids - lexical_ids)):
         index.lexical.add([_lexical_entry(row) for row in rows_without_words])
     index.lexical.commit()
     whole = Source.objects.filter(dirty=True).exclude(state__in=[SourceState.PENDING, SourceState.REMOVED])
@@ -573,9 +570,16 @@ def _is_still(path: Path, entry: FileEntry) -> bool:
     return (stat.st_size, stat.st_mtime_ns, stat.st_ino) == (entry.size, entry.mtime_ns, entry.inode)
 
 
-def _in_batches(ids: list[str]) -> Iterable[list[Chunk]]:
-    for start in range(0, len(ids), BATCH_CHUNKS):
-        yield list(Chunk.objects.filter(id__in=ids[start : start + BATCH_CHUNKS]).order_by("id"))
+def in_batches(ids: Sequence[str], size: int = BATCH_CHUNKS) -> Iterator[list[Chunk]]:
+    """The rows of these ids, as far as they are still there, `size` ids at a time."""
+    for start in range(0, len(ids), size):
+        yield list(Chunk.objects.filter(id__in=ids[start : start + size]).order_by("id"))
+
+
+def write_vectors(vectors: VectorStore, embedder: Embedder, rows: Sequence[Chunk]) -> None:
+    """Embed these passages and write their vectors."""
+    if rows:
+        vectors.upsert([row.id for row in rows], embed_rows(embedder, rows), [str(row.source_id) for row in rows])
 
 
 def embed_rows(embedder: Embedder, rows: Sequence[Chunk]) -> np.ndarray:

@@ -15,6 +15,7 @@ from pptx.util import Inches
 
 from loaders.errors import Damaged, NoText, Protected, TooLarge, UnsupportedFormat
 from loaders.registry import Limits
+from tests.loaders.archives import zip_of
 from tests.loaders.conftest import ReadFile
 
 
@@ -201,14 +202,6 @@ def test_html_tables_code_and_lists_stay_readable(read: ReadFile) -> None:
     assert "| Day | Opens |\n|---|---|\n| Mon | 8 |" in loaded.text
     assert "def f():\n    return 1" in loaded.text
     assert "- one\n- two" in loaded.text
-
-
-def zip_of(**entries: str) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(

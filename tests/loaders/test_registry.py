@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from loaders.errors import Damaged, LoadError, NoText, TooLarge, UnsupportedFormat
 from loaders.registry import Limits, title_from
+from tests.loaders.archives import zip_of
 from tests.loaders.conftest import ReadFile
 
 
@@ -31,14 +32,6 @@ def test_nul_in_a_text_is_replaced_because_databases_refuse_it(read: ReadFile) -
 def test_an_empty_file_says_so(read: ReadFile, name: str, content: bytes) -> None:
     with pytest.raises(NoText, match="the file is empty"):
         read(name, content)
-
-
-def zip_of(**entries: str) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(

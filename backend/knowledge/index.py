@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 from filelock import FileLock, Timeout
 
@@ -88,18 +89,25 @@ def switch_index(embedder: Embedder, vectors: VectorStore) -> None:
 
 
 def active_embedding(configured: str) -> str:
-    """The name of the embedding model that answers: the configured one when there was none before."""
+    """The name of the embedding model that answers: the configured one when there was none before.
+
+    A release whose model of that name gives other vectors than before cannot answer by the old ones: the first
+    comparison makes all of them anew.
+    """
     from backend.knowledge.models import Embedding, EmbeddingState
     from vectorstore.embeddings import load_embeddings
 
     active = Embedding.objects.filter(state=EmbeddingState.ACTIVE).first()
-    if active is None:
-        fingerprint = load_embeddings(configured, settings.ENV.data_dir).fingerprint
-        active, _ = Embedding.objects.update_or_create(
-            fingerprint=fingerprint,
-            defaults={"name": configured, "state": EmbeddingState.ACTIVE, "active_since": timezone.now()},
-        )
-    return active.name
+    name = active.name if active else configured
+    fingerprint = load_embeddings(name, settings.ENV.data_dir).fingerprint
+    if active is None or active.fingerprint != fingerprint:
+        with transaction.atomic():
+            Embedding.objects.filter(state=EmbeddingState.ACTIVE).update(state=EmbeddingState.KEPT)
+            Embedding.objects.update_or_create(
+                fingerprint=fingerprint,
+                defaults={"name": name, "state": EmbeddingState.ACTIVE, "active_since": timezone.now()},
+            )
+    return name
 
 
 def open_index(data_dir: Path, embedding_model: str, chroma_url: str) -> KnowledgeIndex:

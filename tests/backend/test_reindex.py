@@ -135,6 +135,20 @@ def test_a_provider_that_does_not_answer_changes_nothing(
         call_command("reindex")
 
 
+def test_a_release_whose_bundled_model_gives_other_vectors_makes_all_anew(
+    filled: Path, index: KnowledgeIndex, sync: Sync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close_index()
+    monkeypatch.setattr("vectorstore.embeddings.GRAPH", "of-the-next-release")
+    assert get_index().vectors.ids() == set()
+    sync()
+    assert best() == "leave.md"
+    state(get_index())
+    assert Embedding.objects.get(state="active").fingerprint.endswith("of-the-next-release")
+    assert not services.needs_reindex()
+    assert reindex.forget_kept(get_index()) == ["minilm"]
+
+
 def test_the_command_and_what_it_keeps(
     filled: Path, index: KnowledgeIndex, other_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ from loaders.sidecar import NOTHING, Metadata, joined
 from loaders.slides import SlidesLoader
 from loaders.text import TextLoader
 
-PARSER_VERSION = "2"  # raised when the same file would give another text or other chunks: it is then read again
+PARSER_VERSION = "3"  # raised when the same file would give another text or other chunks: all are then read anew
 
 HEAD = 4096  # bytes that are looked at
 MARKDOWN = (".md", ".markdown", ".mdown", ".mkd")

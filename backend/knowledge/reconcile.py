@@ -22,6 +22,7 @@ from backend.knowledge.sync import (
     chunk_id,
     current_recipe,
     embed_rows,
+    generation,
     in_batches,
     is_new,
     make_plan,
@@ -108,17 +109,27 @@ def _damaged_sources() -> list[str]:
     """
     damaged: set[str] = set()
     current = Source.objects.exclude(current_version=None)
-    rows = current.values_list("pk", "path", "current_version_id", "current_version__chunk_count")
-    for source_id, path, version_id, count in rows.iterator():
+    rows = current.values_list(
+        "pk", "path", "current_version_id", "current_version__chunk_count", "current_version__recipe"
+    )
+    for source_id, path, version_id, count, recipe in rows.iterator():
+        parser = generation(recipe)
         text = Source.objects.filter(pk=source_id).values_list("current_version__text", flat=True).get() or ""
-        chunks = list(Chunk.objects.filter(source_id=source_id).order_by("position"))
-        # A passage that a newer text no longer holds has no place here: all belong to the current version.
-        if len(chunks) != count or any(chunk.version_id != version_id for chunk in chunks):
+        chunks = list(
+            Chunk.objects.filter(source_id=source_id)
+            .select_related("version")
+            .defer("version__text")
+            .order_by("position")
+        )
+        # A passage that a newer text no longer holds has no place here, only one that waits for a rebuild's switch.
+        others = [chunk for chunk in chunks if chunk.version_id != version_id]
+        chunks = [chunk for chunk in chunks if chunk.version_id == version_id]
+        if len(chunks) != count or any(generation(other.version.recipe) == parser for other in others):
             damaged.add(path)
             continue
         seen: dict[str, int] = {}
         for chunk in chunks:
-            if text[chunk.start : chunk.end] != chunk.text or chunk_id(chunk, seen) != chunk.id:
+            if text[chunk.start : chunk.end] != chunk.text or chunk_id(chunk, seen, parser) != chunk.id:
                 damaged.add(path)
                 break
     orphans = Chunk.objects.filter(source__current_version=None)

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from backend.knowledge.index import KnowledgeIndex, switch_index
 from backend.knowledge.models import Chunk, Embedding, EmbeddingState
-from backend.knowledge.sync import PIECE_CHUNKS, in_batches, write_vectors
+from backend.knowledge.sync import PIECE_CHUNKS, OnProgress, Progress, in_batches, write_vectors
 
 if TYPE_CHECKING:
     from vectorstore.embeddings import Embedder
@@ -27,7 +27,7 @@ def build(
     index: KnowledgeIndex,
     embedder: Embedder,
     name: str,
-    on_progress: Callable[[str, int, int, int], None],
+    on_progress: OnProgress,
     stopping: Callable[[], bool],
 ) -> int:
     """Make the vectors that the new model lacks, while passages come and go; returns how many. What is made is kept, so
@@ -44,7 +44,7 @@ def build(
             return done
         write_vectors(vectors, embedder, rows)
         done = min(done + PIECE_CHUNKS, len(missing))
-        on_progress("embedding", done, len(missing), done)
+        on_progress(Progress("embedding", done, len(missing), done))
     return done
 
 

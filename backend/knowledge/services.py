@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
@@ -15,9 +16,12 @@ from backend.knowledge import reconcile, reindex
 from backend.knowledge.index import IndexBusy, get_index, is_open
 from backend.knowledge.models import SyncRun, SyncState, Task
 from backend.knowledge.readiness import mark_compared
+from backend.knowledge.rebuild import Rebuild, needs_rebuild
 from backend.knowledge.selectors import was_ever_complete
 from backend.knowledge.sync import (
     FolderLooksUnmounted,
+    OnProgress,
+    Progress,
     Sync,
     SyncReport,
     current_recipe,
@@ -38,7 +42,6 @@ PARSER_IDLE_SECONDS = 60.0  # then its memory is given back
 KEPT_RUNS = 200  # rows of old syncs that are kept for the record
 STOPPED = "stopped before it was complete; the next start goes on"
 TOUCHING = ("added", "changed", "moved", "removed", "failed")  # counts of a report that are worth a line in the log
-Progress = Callable[[str, int, int, int], None]
 
 _one_at_a_time = threading.Lock()
 _parser: Parser | None = None
@@ -48,7 +51,7 @@ def sync(
     trigger: str,
     *,
     full: bool = False,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> SyncRun:
     """One exact sync of the watched folder in this process, which must be able to own the index (else IndexBusy).
@@ -60,7 +63,7 @@ def sync(
 
 
 def carry_out(
-    run: SyncRun, on_progress: Progress | None = None, stopping: Callable[[], bool] = lambda: False
+    run: SyncRun, on_progress: OnProgress | None = None, stopping: Callable[[], bool] = lambda: False
 ) -> SyncRun:
     """Do what this row asks for. Two at once in a process wait for each other; but a reindex, which only does so at its
     end, lets the folder be followed meanwhile.
@@ -87,32 +90,49 @@ def carry_out(
 
 
 def needs_reindex() -> bool:
-    """Whether another embedding model is configured than the one that answers."""
+    """Whether another embedding model is configured than the one that answers, or another parser has read the files."""
     configured = load_embeddings(settings.ENV.embedding_model, settings.ENV.data_dir)
-    return is_open() and get_index().embedder.fingerprint != configured.fingerprint
+    return is_open() and (get_index().embedder.fingerprint != configured.fingerprint or needs_rebuild())
 
 
-def _reindex(run: SyncRun, on_progress: Progress | None, stopping: Callable[[], bool]) -> SyncRun:
+def _reindex(run: SyncRun, on_progress: OnProgress | None, stopping: Callable[[], bool]) -> SyncRun:
     run.state, run.started_at = SyncState.RUNNING, timezone.now()
     run.save()
     recorder = _Recorder(run, on_progress)
+    report: dict[str, Any] = {"read": 0, "embedded": 0}
     try:
+        if needs_rebuild():
+            _rebuild(run, recorder, stopping, report)
         configured = load_embeddings(settings.ENV.embedding_model, settings.ENV.data_dir)
         made = reindex.build(get_index(), configured, settings.ENV.embedding_model, recorder, stopping)
+        report["embedded"] += made
         if not stopping():
             with _one_at_a_time:
-                made += reindex.switch(get_index(), configured, settings.ENV.embedding_model)
-    except (EmbeddingsUnavailable, IndexUnavailable) as error:
-        return _finish(run, SyncState.FAILED, error=str(error))
+                report["embedded"] += reindex.switch(get_index(), configured, settings.ENV.embedding_model)
+    except (EmbeddingsUnavailable, IndexUnavailable, FolderUnavailable) as error:
+        return _finish(run, SyncState.FAILED, report, str(error))
     except BaseException as error:
-        _finish(run, SyncState.FAILED, error=f"{type(error).__name__}: {error}")
+        _finish(run, SyncState.FAILED, report, f"{type(error).__name__}: {error}")
         raise
     if stopping():
-        return _finish(run, SyncState.FAILED, {"embedded": made}, STOPPED)
-    return _finish(run, SyncState.DONE, {"embedded": made, "model": settings.ENV.embedding_model})
+        return _finish(run, SyncState.FAILED, report, STOPPED)
+    return _finish(run, SyncState.DONE, {**report, "model": settings.ENV.embedding_model})
 
 
-def _sync(run: SyncRun, on_progress: Progress | None, stopping: Callable[[], bool]) -> SyncReport:
+def _rebuild(run: SyncRun, recorder: OnProgress, stopping: Callable[[], bool], report: dict[str, Any]) -> None:
+    """Read anew what another parser has read; the folder is followed between the steps."""
+    work = Rebuild(settings.ENV.knowledge_dir, get_index(), _get_parser(), run, recorder, stopping)
+    more = True
+    while more and not stopping():
+        with _one_at_a_time:
+            work.index, work.parser = get_index(), _get_parser()
+            more = work.step()
+            if not more and not stopping():
+                report["read"] = work.switch()
+    report["embedded"] += work.report.chunks_embedded
+
+
+def _sync(run: SyncRun, on_progress: OnProgress | None, stopping: Callable[[], bool]) -> SyncReport:
     recorder = _Recorder(run, on_progress)
     first_ever = not was_ever_complete()
     work = Sync(settings.ENV.knowledge_dir, get_index(), _get_parser(), run, recorder, stopping)
@@ -124,7 +144,7 @@ def _sync(run: SyncRun, on_progress: Progress | None, stopping: Callable[[], boo
     return report
 
 
-def _reconcile(run: SyncRun, on_progress: Progress | None, stopping: Callable[[], bool]) -> dict[str, Any]:
+def _reconcile(run: SyncRun, on_progress: OnProgress | None, stopping: Callable[[], bool]) -> dict[str, Any]:
     """Differences, and for a repair whether any is left after it."""
     index, folder = get_index(), settings.ENV.knowledge_dir
     found = reconcile.compare(folder, index, full=run.full)
@@ -167,7 +187,7 @@ def request_sync(trigger: str, *, full: bool = False, task: Task = Task.SYNC) ->
 
 
 def sync_or_request(
-    trigger: str, *, full: bool = False, task: Task = Task.SYNC, on_progress: Progress | None = None
+    trigger: str, *, full: bool = False, task: Task = Task.SYNC, on_progress: OnProgress | None = None
 ) -> SyncRun:
     """Do it here when this process can own the index; otherwise have the owner do it, and wait for the result."""
     try:
@@ -178,7 +198,7 @@ def sync_or_request(
             time.sleep(0.2)
             run.refresh_from_db()
             if on_progress and run.progress:
-                on_progress(*(run.progress[key] for key in ("phase", "done", "total", "chunks")))
+                on_progress(Progress(**run.progress))
         return run
     return carry_out(SyncRun.objects.create(trigger=trigger, full=full, task=task), on_progress)
 
@@ -233,16 +253,16 @@ def _finish(run: SyncRun, state: SyncState, report: dict[str, Any] | None = None
 class _Recorder:
     """Writes progress into the row at most twice a second, so that any process can show it."""
 
-    def __init__(self, run: SyncRun, forward: Progress | None) -> None:
+    def __init__(self, run: SyncRun, forward: OnProgress | None) -> None:
         self.run = run
         self.forward = forward
         self.last: Any = None
 
-    def __call__(self, phase: str, done: int, total: int, chunks: int) -> None:
+    def __call__(self, progress: Progress) -> None:
         if self.forward:
-            self.forward(phase, done, total, chunks)
+            self.forward(progress)
         now = time.monotonic()
         if self.last is None or now - self.last > 0.5:
             self.last = now
-            self.run.progress = {"phase": phase, "done": done, "total": total, "chunks": chunks}
+            self.run.progress = asdict(progress)
             SyncRun.objects.filter(pk=self.run.pk).update(progress=self.run.progress)

@@ -23,15 +23,16 @@ from typing import Any
 import numpy as np
 from django.conf import settings
 from django.db import transaction
+from django.db.models import F, Q
 from django.utils import timezone
 
 from backend.knowledge.index import KnowledgeIndex
 from backend.knowledge.models import Chunk, Source, SourceState, SourceVersion, SyncRun, SyncState
+from loaders import registry
 from loaders.errors import ChangedWhileReading, LoadError
 from loaders.folder import FileEntry, Problem, Scan, hash_file, scan
 from loaders.model import LoadedSource
 from loaders.parser import Parser
-from loaders.registry import PARSER_VERSION
 from loaders.sidecar import Sidecar, resolve
 from vectorstore.embeddings import Embedder, embed_passages
 from vectorstore.lexical import LexicalEntry
@@ -51,7 +52,7 @@ class FolderLooksUnmounted(Exception):
     """The folder is empty and is not the folder of the last sync: more likely a missing mount than a deletion."""
 
 
-class _Stopped(Exception):
+class Stopped(Exception):
     """The process is asked to end; what is not written yet is left to the next start."""
 
 
@@ -66,6 +67,7 @@ class SyncReport:
     failed: list[tuple[str, str]] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
     unchanged: int = 0
+    outdated: int = 0  # of the unchanged: read by another release's parser; a reindex reads them anew
     chunks_embedded: int = 0
     chunks_reused: int = 0
     seconds: float = 0.0
@@ -78,6 +80,7 @@ class SyncReport:
         return {
             **counts,
             "unchanged": self.unchanged,
+            "outdated": self.outdated,
             "chunks_embedded": self.chunks_embedded,
             "chunks_reused": self.chunks_reused,
             "seconds": round(self.seconds, 3),
@@ -96,10 +99,29 @@ class Plan:
     problems: list[Problem]
     waiting: dict[str, Source | None]  # still being written, each with its row if it has one
     unchanged: int
+    outdated: int
     sidecars: Mapping[str, Sidecar]
 
 
 Work = list[tuple[FileEntry, str, Source]]  # files to read, each with its sha256 and its row
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: `done` of `total` files (or passages, where no file is read), and what they held so far."""
+
+    phase: str
+    done: int
+    total: int
+    chunks: int = 0
+    pages: int = 0
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def unheard(_: Progress) -> None:
+    """For a run whose progress nobody follows."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +136,7 @@ class Read:
 
 
 class Sync:
-    """One sync of one folder: `compare`, then `apply`. `on_progress` gets (phase, done, total, chunks), often."""
+    """One sync of one folder: `compare`, then `apply`. `on_progress` is called often."""
 
     def __init__(
         self,
@@ -122,7 +144,7 @@ class Sync:
         index: KnowledgeIndex,
         parser: Parser,
         run: SyncRun,
-        on_progress: Callable[[str, int, int, int], None] = lambda *_: None,
+        on_progress: OnProgress = unheard,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.folder = folder
@@ -154,8 +176,8 @@ class Sync:
 
     def apply(self, work: Work) -> SyncReport:
         """The second half: read, embed and write what is new, then forget what is gone."""
-        self.on_progress("reading", 0, len(work), 0)
-        with contextlib.suppress(_Stopped):
+        self.on_progress(Progress("reading", 0, len(work)))
+        with contextlib.suppress(Stopped):
             self._read_and_write(work)
         forget_removed(self.index)
         self.report.seconds = time.monotonic() - self.began
@@ -165,6 +187,7 @@ class Sync:
         """The first commit: removed files stop answering, moved ones follow, new and changed ones show as pending."""
         report = self.report
         report.unchanged = plan.unchanged + len(plan.touch)
+        report.outdated = plan.outdated
         report.waiting = list(plan.waiting)
         with transaction.atomic():
             mark_removed(plan.gone)
@@ -205,21 +228,22 @@ class Sync:
 
     def _read_and_write(self, files: Work) -> None:
         batch: list[Read] = []
-        waiting_chunks = written = 0
+        waiting_chunks = written = pages = 0
         for done, (entry, digest, source) in enumerate(files, start=1):
             if self.stopping():
-                raise _Stopped
+                raise Stopped
             if read := self._read(entry, digest, source):
                 batch.append(read)
                 waiting_chunks += len(read.rows)
+                pages += read.loaded.pages or 0
             if waiting_chunks >= BATCH_CHUNKS:
                 self._write(batch)
                 written += waiting_chunks
                 batch, waiting_chunks = [], 0
-            self.on_progress("reading", done, len(files), written)
+            self.on_progress(Progress("reading", done, len(files), written, pages))
         if batch:
             self._write(batch)
-        self.on_progress("reading", len(files), len(files), written + waiting_chunks)
+        self.on_progress(Progress("reading", len(files), len(files), written + waiting_chunks, pages))
 
     def _read(self, entry: FileEntry, digest: str, source: Source) -> Read | None:
         """Parse one file. A file that cannot be read is recorded and never stops the rest."""
@@ -228,14 +252,14 @@ class Sync:
             loaded = self.parser.parse(path, entry.path, resolve(self.sidecars, entry.path))
         except LoadError as error:
             if _is_still(path, entry):
-                self._fail(source, entry, digest, str(error))
+                self._refuse(source, entry, digest, str(error))
             else:
                 self._wait(entry, source)
             return None
         if not _is_still(path, entry):
             self._wait(entry, source)
             return None
-        return Read(source, entry, digest, loaded, make_rows(source, loaded))
+        return Read(source, entry, digest, loaded, make_rows(source, loaded, generation(self.recipe)))
 
     def _wait(self, entry: FileEntry, source: Source) -> None:
         """It changed while it was read: leave it pending, the next sync takes it."""
@@ -245,10 +269,13 @@ class Sync:
             if entry.path in names:
                 names.remove(entry.path)
 
+    def _refuse(self, source: Source, entry: FileEntry, digest: str, reason: str) -> None:
+        self._fail(source, entry, digest, reason)
+
     def _fail(self, source: Source, entry: FileEntry, digest: str, reason: str) -> None:
         """Nothing of it can be read; what it said before was replaced, and stops answering with this write."""
         source.state, source.error = SourceState.FAILED, reason
-        source.digest, source.recipe = digest, self._recipe_of(entry)
+        source.digest, source.recipe = digest, self._recipe_at(entry.path)
         source.dirty = source.current_version_id is not None  # its index entries are left to forget_removed
         source.current_version = None
         _save_stat(source, entry)
@@ -294,17 +321,32 @@ class Sync:
         by_length = sorted(rows, key=lambda row: len(row.embed_text))
         for start in range(0, len(by_length), PIECE_CHUNKS):
             if self.stopping():
-                raise _Stopped
+                raise Stopped
             piece = by_length[start : start + PIECE_CHUNKS]
             yield from zip((row.embed_key for row in piece), embed_rows(self.index.embedder, piece), strict=True)
 
     def _flip(self, read: Read) -> list[str]:
-        """Make the new version the current one; returns ids that the indexes must forget."""
-        source, loaded = read.source, read.loaded
+        """Make what was read the current version; returns ids that the indexes must forget."""
+        source = read.source
+        new_ids = {row.id for row in read.rows}
+        old_ids = set(Chunk.objects.filter(source=source).values_list("id", flat=True))
+        stale = sorted(old_ids - new_ids)
+        Chunk.objects.filter(id__in=stale).delete()
+        version = self._save_version(read)
+        source.current_version, source.state, source.error = version, SourceState.INDEXED, ""
+        source.digest, source.indexed_at = read.digest, timezone.now()
+        source.recipe = version.recipe
+        _save_stat(source, read.entry)
+        drop_unused_versions([source.pk])
+        return stale
+
+    def _save_version(self, read: Read) -> SourceVersion:
+        """The rows of what was read; nothing answers from them yet."""
+        loaded = read.loaded
         version = SourceVersion.objects.create(
-            source=source,
+            source=read.source,
             digest=read.digest,
-            recipe=self._recipe_of(read.entry),
+            recipe=self._recipe_at(read.entry.path),
             format=loaded.format,
             title=loaded.title[:300],
             text=loaded.text,
@@ -314,10 +356,6 @@ class Sync:
             language=loaded.language,
             chunk_count=len(read.rows),
         )
-        new_ids = {row.id for row in read.rows}
-        old_ids = set(Chunk.objects.filter(source=source).values_list("id", flat=True))
-        stale = sorted(old_ids - new_ids)
-        Chunk.objects.filter(id__in=stale).delete()
         for row in read.rows:
             row.version = version
         Chunk.objects.bulk_create(
@@ -339,15 +377,10 @@ class Sync:
                 "answer_start",
             ],
         )
-        source.current_version, source.state, source.error = version, SourceState.INDEXED, ""
-        source.digest, source.indexed_at = read.digest, timezone.now()
-        source.recipe = self._recipe_of(read.entry)
-        _save_stat(source, read.entry)
-        _drop_unused_versions([source.pk])
-        return stale
+        return version
 
-    def _recipe_of(self, entry: FileEntry) -> str:
-        return recipe_of(self.recipe, self.sidecars, entry.path)
+    def _recipe_at(self, path: str) -> str:
+        return recipe_of(self.recipe, self.sidecars, path)
 
 
 def recipe_of(recipe: str, sidecars: Mapping[str, Sidecar], path: str) -> str:
@@ -359,7 +392,23 @@ def recipe_of(recipe: str, sidecars: Mapping[str, Sidecar], path: str) -> str:
 def current_recipe() -> str:
     """What a source must have been read with to count as up to date."""
     env = settings.ENV
-    return f"parser-{PARSER_VERSION}" + (f"/ocr-{env.ocr_languages[:20]}" if env.ocr else "")
+    return f"parser-{registry.PARSER_VERSION}" + (f"/ocr-{env.ocr_languages[:20]}" if env.ocr else "")
+
+
+def generation(recipe: str) -> str:
+    """The part of a recipe that names the release's parser: files of another one are read anew beside what answers."""
+    return recipe.partition("/")[0]
+
+
+def is_up_to_date(source: Source, wanted: str) -> bool:
+    """Whether the content with the digest of its row need not be read again by a sync. What another release's parser
+    could read goes on answering until a reindex; what it could not is tried again.
+    """
+    if not source.digest:
+        return False
+    if source.state == SourceState.INDEXED:
+        return source.recipe.partition("/")[2] == wanted.partition("/")[2]
+    return source.state == SourceState.FAILED and source.recipe == wanted
 
 
 def folder_identity(folder: Path) -> str:
@@ -394,21 +443,18 @@ def make_plan(folder: Path, found: Scan, recipe: str, *, full: bool) -> Plan:
     refused = [*found.problems, *too_long]
     problems = [problem for problem in refused if _is_news(known.get(problem.path), problem)]
     waiting: dict[str, Source | None] = {}
-    unchanged = len(refused) - len(problems)
+    unchanged, outdated = len(refused) - len(problems), 0
     present = {problem.path for problem in refused}
     for entry in found.files:
         if len(entry.path) > PATH_LIMIT:
             continue
         present.add(entry.path)
         source = known.get(entry.path)
-        up_to_date = (
-            source is not None
-            and source.recipe == recipe_of(recipe, found.sidecars, entry.path)
-            and source.state in (SourceState.INDEXED, SourceState.FAILED)
-            and source.digest != ""
-        )
-        if source and up_to_date and not full and _same_stat(source, entry):
+        wanted = recipe_of(recipe, found.sidecars, entry.path)
+        up_to_date = source is not None and is_up_to_date(source, wanted)
+        if source and up_to_date and not full and same_stat(source, entry):
             unchanged += 1
+            outdated += source.recipe != wanted
         elif 0 <= now_ns - entry.mtime_ns < SETTLE_SECONDS * 1e9:
             waiting[entry.path] = source
         else:
@@ -421,15 +467,16 @@ def make_plan(folder: Path, found: Scan, recipe: str, *, full: bool) -> Plan:
             else:
                 if source and up_to_date and source.digest == digest:
                     touch.append((entry, digest, source))
+                    outdated += source.recipe != wanted
                 else:
                     read.append((entry, digest, source))
     gone = [s for path, s in sorted(known.items()) if s.state != SourceState.REMOVED and path not in present]
     moved, gone, read = _match_moves(gone, read, lambda path: recipe_of(recipe, found.sidecars, path))
-    return Plan(read, touch, moved, gone, problems, waiting, unchanged, found.sidecars)
+    return Plan(read, touch, moved, gone, problems, waiting, unchanged, outdated, found.sidecars)
 
 
-def make_rows(source: Source, loaded: LoadedSource) -> list[Chunk]:
-    """Unsaved rows with ids from (source, heading, embedded text, occurrence): unchanged text keeps its id."""
+def make_rows(source: Source, loaded: LoadedSource, parser: str) -> list[Chunk]:
+    """Unsaved rows with ids from (parser, source, heading, embedded text, occurrence): unchanged text keeps its id."""
     seen: dict[str, int] = {}
     rows = []
     for position, chunk in enumerate(loaded.chunks):
@@ -446,14 +493,16 @@ def make_rows(source: Source, loaded: LoadedSource) -> list[Chunk]:
             answer_start=chunk.answer_start,
         )
         row.embed_key = _embed_key(row)
-        row.id = chunk_id(row, seen)
+        row.id = chunk_id(row, seen, parser)
         rows.append(row)
     return rows
 
 
-def chunk_id(row: Chunk, seen: dict[str, int]) -> str:
-    """The id that a passage's content gives it. seen: how often each content came before in its source; counted up."""
-    content = json.dumps([str(row.source_id), row.heading, _embed_key(row), row.text], ensure_ascii=True)
+def chunk_id(row: Chunk, seen: dict[str, int], parser: str) -> str:
+    """The id that a passage's content gives it. seen: how often each content came before in its source; counted up.
+    parser: the generation of its recipe, so that the passages of two can lie side by side.
+    """
+    content = json.dumps([parser, str(row.source_id), row.heading, _embed_key(row), row.text], ensure_ascii=True)
     occurrence = seen.get(content, 0)
     seen[content] = occurrence + 1
     return _hash(f"{content}#{occurrence}")
@@ -468,6 +517,7 @@ def repair_indexes(index: KnowledgeIndex, *, always: bool = False) -> dict[str, 
     is_dirty = Source.objects.filter(dirty=True).exists()
     if not (always or is_dirty or rows != index.vectors.count() or rows != index.lexical.count()):
         return {"missing": 0, "extra": 0}
+    drop_replaced(index)
     ids = set(Chunk.objects.values_list("id", flat=True))
     vector_ids, lexical_ids = index.vectors.ids(), index.lexical.ids()
     index.vectors.delete(sorted(vector_ids - ids))
@@ -488,6 +538,23 @@ def repair_indexes(index: KnowledgeIndex, *, always: bool = False) -> dict[str, 
     return found
 
 
+def drop_replaced(index: KnowledgeIndex) -> int:
+    """Drop the passages that neither answer nor wait for the switch of a rebuild; returns how many."""
+    parser = generation(current_recipe())
+    waits = Q(version__recipe=parser) | Q(version__recipe__startswith=f"{parser}/")
+    replaced = Chunk.objects.exclude(version_id=F("source__current_version_id")).exclude(waits)
+    rows = list(replaced.values_list("id", "source_id"))
+    if rows:
+        ids = [pk for pk, _ in rows]
+        index.vectors.delete(ids)
+        index.lexical.delete(ids)
+        index.lexical.commit()
+        with transaction.atomic():
+            Chunk.objects.filter(id__in=ids).delete()
+            drop_unused_versions(list({source_id for _, source_id in rows}))
+    return len(rows)
+
+
 def forget_removed(index: KnowledgeIndex) -> None:
     """Drop the index entries, rows and unused texts of chunks that nothing answers from any more."""
     removed = Source.objects.filter(dirty=True, current_version=None).exclude(state=SourceState.PENDING)
@@ -501,11 +568,11 @@ def forget_removed(index: KnowledgeIndex) -> None:
     index.lexical.commit()
     with transaction.atomic():
         chunks.delete()
-        _drop_unused_versions(source_ids)
+        drop_unused_versions(source_ids)
         Source.objects.filter(pk__in=source_ids).update(dirty=False)
 
 
-def _drop_unused_versions(source_ids: Sequence[Any]) -> None:
+def drop_unused_versions(source_ids: Sequence[Any]) -> None:
     """Texts that neither answer nor stand behind a citation are not kept."""
     old = SourceVersion.objects.filter(source_id__in=source_ids, citations=None, chunks=None)
     old.exclude(pk__in=Source.objects.filter(pk__in=source_ids).values("current_version")).delete()
@@ -531,7 +598,7 @@ def _match_moves(
     left = []
     for entry, digest, known in read:
         candidates = by_content.get((digest, PurePosixPath(entry.path).name), [])
-        same = next((source for source in candidates if source.recipe == recipe_at(entry.path)), None)
+        same = next((source for source in candidates if is_up_to_date(source, recipe_at(entry.path))), None)
         if same and is_new(known):
             candidates.remove(same)
             moved.append((same, entry))
@@ -552,7 +619,7 @@ def _is_news(source: Source | None, problem: Problem) -> bool:
     return source is None or source.state != SourceState.FAILED or source.error != problem.reason
 
 
-def _same_stat(source: Source, entry: FileEntry) -> bool:
+def same_stat(source: Source, entry: FileEntry) -> bool:
     return (source.size, source.mtime_ns, source.inode) == (entry.size, entry.mtime_ns, entry.inode & SIGNED)
 
 

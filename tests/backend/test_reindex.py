@@ -68,7 +68,7 @@ def test_the_switch_is_complete_and_the_way_back_is_short(
     filled: Path, index: KnowledgeIndex, other_model: str, settings: Settings, sync: Sync
 ) -> None:
     done = change_over()
-    assert (done.state, done.report) == (SyncState.DONE, {"embedded": 2, "model": other_model})
+    assert (done.state, done.report) == (SyncState.DONE, {"read": 0, "embedded": 2, "model": other_model})
     now = get_index()
     assert now.embedder.dimensions == DIMENSIONS
     assert {len(vector) for vector in now.vectors.vectors(sorted(now.vectors.ids())).values()} == {DIMENSIONS}

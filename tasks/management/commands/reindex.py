@@ -1,4 +1,4 @@
-"""`manage.py reindex`: make the vectors of the configured embedding model beside those that answer, then switch."""
+"""`manage.py reindex`: make what this release and its configuration ask for beside what answers, then switch."""
 
 from typing import Any
 
@@ -12,7 +12,10 @@ from tasks.management.progress import Bar
 
 
 class Command(BaseCommand):
-    help = "Change over to EMBEDDING_MODEL: its vectors are made beside the old ones, which answer meanwhile."
+    help = (
+        "Change over to this release's parser and to EMBEDDING_MODEL: passages and vectors are made beside those that "
+        "answer, then one switch."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -23,7 +26,7 @@ class Command(BaseCommand):
         if options["forget_kept"]:
             self._forget()
             return
-        bar = Bar("passage")
+        bar = Bar()
         try:
             run = services.sync_or_request("command", task=Task.REINDEX, on_progress=bar)
         finally:
@@ -31,7 +34,10 @@ class Command(BaseCommand):
             close_index()
         if run.state == SyncState.FAILED:
             raise CommandError(run.error)
-        self.stdout.write(f"{settings.ENV.embedding_model} answers; {run.report['embedded']} passages were embedded.")
+        report = run.report
+        if report["read"]:
+            self.stdout.write(f"{report['read']} files answer as this release reads them.")
+        self.stdout.write(f"{settings.ENV.embedding_model} answers; {report['embedded']} passages were embedded.")
 
     def _forget(self) -> None:
         try:

@@ -28,7 +28,7 @@ class Command(BaseCommand):
         if options["dry_run"]:
             self._preview(as_json=options["json"])
             return
-        bar = Bar("file")
+        bar = Bar()
         try:
             run = services.sync_or_request("command", full=options["full"], on_progress=bar)
         finally:
@@ -43,6 +43,11 @@ class Command(BaseCommand):
         self.stdout.write(", ".join(f"{name} {report[name]}" for name in COUNTS) + f" ({report['seconds']:.1f} s)")
         for path, reason in report["names"]["failed"]:
             self.stdout.write(f"failed: {path}: {reason}")
+        if report["outdated"]:
+            self.stdout.write(
+                f"{report['outdated']} files answer as another release read them; `manage.py reindex` reads them "
+                "anew, and so does the server when it starts."
+            )
 
     def _preview(self, *, as_json: bool) -> None:
         try:

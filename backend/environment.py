@@ -21,6 +21,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 BASE_DIR = Path(__file__).resolve().parent.parent
 SHORTEST_SECRET = 32  # characters; below it Django's own deployment check complains too
 
+SHIPPED_CALIBRATION = "shipped"
+
 CommaSeparated = Annotated[list[str], NoDecode]
 
 
@@ -40,6 +42,7 @@ class Environment(BaseSettings):
     chat_model_timeout: float = Field(60.0, alias="CHAT_MODEL_TIMEOUT", gt=0)
     embedding_model: str = Field("minilm", alias="EMBEDDING_MODEL")
     no_match: Literal["abstain", "model"] = Field("abstain", alias="NO_MATCH")
+    calibration: str = Field("", alias="CALIBRATION")
     prompt: str = Field("default", alias="PROMPT", pattern=r"^[A-Za-z0-9_-]+$")
     secret_key: str = Field("", alias="SECRET_KEY")
     debug: bool | None = Field(None, alias="DEBUG")
@@ -66,6 +69,23 @@ class Environment(BaseSettings):
     @classmethod
     def _from_the_root(cls, value: Path) -> Path:
         return (BASE_DIR / value.expanduser()).resolve()
+
+    @field_validator("calibration")
+    @classmethod
+    def _must_exist(cls, value: str) -> str:
+        if value in ("", SHIPPED_CALIBRATION):
+            return value
+        path = (BASE_DIR / Path(value).expanduser()).resolve()
+        if not path.is_file():
+            raise ValueError(f"there is no file {path}; `python -m evals calibrate` makes one")
+        return str(path)
+
+    @property
+    def calibration_file(self) -> Path | None:
+        """By what it is decided, without a chat model, whether to answer, if the file exists; None: as shipped."""
+        if self.calibration == SHIPPED_CALIBRATION:
+            return None
+        return Path(self.calibration) if self.calibration else self.data_dir / "calibration.json"
 
     @cached_property
     def production(self) -> bool:

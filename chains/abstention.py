@@ -2,22 +2,87 @@
 
 Without a chat model: a logistic model of two figures, the score of the best passage and the cosine of the question with
 the sentence closest to it, fitted on the development sets and checked by leaving one set out at a time (docs/adr/0005).
-A chat model reads the passages and declines by itself; before it, only what is far off is turned away, by the score.
+What it gives is a probability on those sets; a calibration (`python -m evals calibrate`) bends it to be one on other
+documents and questions, and says from where on to answer. A chat model reads the passages and declines by itself;
+before it, only what is far off is turned away, by the score.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from langchain_core.documents import Document
 
 from chains.evidence import Candidate
 
 SCORE, SENTENCE, BIAS = 5.07, 6.06, -6.3
-THRESHOLD = 0.20
 THRESHOLD_OF_SCORE = 0.25
+FORMAT = 1
+
+
+class BadCalibration(Exception):
+    """The file is not a calibration of this release; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """confidence = logistic(slope * x + bias), where x is the log-odds that the shipped model gives (Platt 1999);
+    answered is from `threshold` on.
+
+    false_answers, false_refusals: the shares of unanswerable questions that are answered, and of answerable ones that
+    are declined, to be expected on questions like those it was made of. embedding: the fingerprint of the embedding
+    model whose cosines it is about; "" for any. made_of: where it comes from, for people.
+    """
+
+    slope: float = 1.0
+    bias: float = 0.0
+    threshold: float = 0.20
+    false_answers: float = 0.73
+    false_refusals: float = 0.04
+    embedding: str = ""
+    made_of: str = "the development sets"
+
+    def confidence(self, log_odds: float) -> float:
+        return 1 / (1 + math.exp(-max(-500.0, min(500.0, self.slope * log_odds + self.bias))))
+
+    def write(self, path: Path) -> None:
+        """Whole or not at all: a server may be reading."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.new")
+        draft.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n", encoding="utf-8")
+        draft.replace(path)
+
+
+SHIPPED = Calibration()
+
+
+def load_calibration(path: Path | None) -> Calibration:
+    """The calibration in this file; the shipped one when there is no file. BadCalibration."""
+    if path is None:
+        return SHIPPED
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return SHIPPED
+    except (OSError, ValueError) as error:
+        raise BadCalibration(f"{path} cannot be read: {error}") from None
+    expected = asdict(SHIPPED)
+    if not isinstance(found, dict) or found.pop("format", None) != FORMAT or found.keys() != expected.keys():
+        raise BadCalibration(
+            f"{path} is not a calibration of this release; make it anew by `python -m evals calibrate`."
+        )
+    for name, value in found.items():
+        if isinstance(expected[name], str) != isinstance(value, str) or isinstance(value, bool):
+            raise BadCalibration(f"{path}: {name} is not right.")
+        if not isinstance(value, str) and not (isinstance(value, int | float) and math.isfinite(value)):
+            raise BadCalibration(f"{path}: {name} is not a number.")
+    if found["slope"] <= 0 or not 0 <= found["threshold"] <= 1:
+        raise BadCalibration(f"{path}: slope must be above 0, and threshold from 0 to 1.")
+    return Calibration(**found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +93,9 @@ class Decision:
     confidence: float
 
 
-def decide(passages: Sequence[Document], evidence: Sequence[Candidate] | None) -> Decision:
+def decide(
+    passages: Sequence[Document], evidence: Sequence[Candidate] | None, calibration: Calibration = SHIPPED
+) -> Decision:
     """From the passages that were found, best first (metadata has `score`), and their sentences; None for a model."""
     if not passages or evidence == []:
         return Decision(answerable=False, confidence=0.0)
@@ -36,5 +103,5 @@ def decide(passages: Sequence[Document], evidence: Sequence[Candidate] | None) -
     if evidence is None:
         return Decision(score >= THRESHOLD_OF_SCORE, score)
     closest = max(candidate.cosine for candidate in evidence)
-    confidence = 1 / (1 + math.exp(-(SCORE * score + SENTENCE * closest + BIAS)))
-    return Decision(confidence >= THRESHOLD, confidence)
+    confidence = calibration.confidence(SCORE * score + SENTENCE * closest + BIAS)
+    return Decision(confidence >= calibration.threshold, confidence)

@@ -18,7 +18,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from chains import condense, extractive
-from chains.abstention import decide
+from chains.abstention import SHIPPED, Calibration, decide
 from chains.citations import CitationStream, ReadSpan
 from chains.errors import ModelUnavailable
 from chains.evidence import Candidate, Embeds, weigh
@@ -50,9 +50,10 @@ def build_answer_chain(
     embedder: Embeds,
     read_span: ReadSpan,
     no_match: Literal["abstain", "model"] = "abstain",
+    calibration: Calibration = SHIPPED,
 ) -> AnswerChain:
     """A chain that answers from what `retriever` finds. `read_span` reads stored source text, to check quotes by."""
-    return AnswerChain(retriever, model, prompt, embedder, read_span, no_match)
+    return AnswerChain(retriever, model, prompt, embedder, read_span, no_match, calibration)
 
 
 class AnswerChain(Runnable[Question, Any]):
@@ -64,6 +65,7 @@ class AnswerChain(Runnable[Question, Any]):
         embedder: Embeds,
         read_span: ReadSpan,
         no_match: Literal["abstain", "model"],
+        calibration: Calibration,
     ) -> None:
         self.retriever = retriever
         self.model = model
@@ -71,6 +73,7 @@ class AnswerChain(Runnable[Question, Any]):
         self.embedder = embedder
         self.read_span = read_span
         self.no_match = no_match
+        self.calibration = calibration
 
     def invoke(self, input: Question, config: RunnableConfig | None = None, **kwargs: Any) -> Answer:  # noqa: A002
         """The whole answer. ModelUnavailable when the chat model fails."""
@@ -94,7 +97,7 @@ class AnswerChain(Runnable[Question, Any]):
         clock.lap("condense")
         passages = tuple(self.retriever.invoke(query, source_ids=input.source_ids))
         evidence = weigh(query, passages, self.embedder) if self.model.llm is None else None
-        decision = decide(passages, evidence)
+        decision = decide(passages, evidence, self.calibration)
         clock.lap("retrieve")
         yield Retrieved(passages)
 
@@ -122,7 +125,7 @@ class AnswerChain(Runnable[Question, Any]):
                 model=self.model.name,
                 prompt=self.prompt.label,
                 latency_ms=clock.result(draft.verify_seconds),
-                confidence=round(decision.confidence, 4),
+                confidence=round(decision.confidence, 6),
                 usage=draft.usage,
                 dropped=draft.dropped,
             )

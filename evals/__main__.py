@@ -2,6 +2,7 @@
 
 run       asks a temporary instance, or a running server, every question of a data set and prints the figures
 compare   says which of several runs is better, by how much, and whether that is more than chance
+calibrate fits, on questions with and without an answer, when the answers without a model decline
 gate      fails when a run is worse than a baseline or a figure beyond its bound
 report    makes the HTML page or the JUnit file of runs that were made before
 init      writes a data set to start from
@@ -62,7 +63,25 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output", type=Path, metavar="FILE", help="write the whole run as JSON")
     command.add_argument("--brief", action="store_true", help="without passages in it: small enough for a baseline")
     _add_reports(command)
-    command.set_defaults(command=commands.run_dataset)
+    command.set_defaults(command=commands.run_dataset, calibration=None)
+
+    command = subcommands.add_parser("calibrate", help="decide by your own questions when to answer")
+    command.add_argument(
+        "dataset", metavar="DATASET", help="a folder with files/ and questions.jsonl, with and without answers"
+    )
+    command.add_argument(
+        "--max-false-refusals",
+        type=_share,
+        default=0.1,
+        metavar="SHARE",
+        help="of the answerable questions, at most this share is declined (default 0.1)",
+    )
+    command.add_argument("--limit", type=_positive, metavar="N", help="only N questions, drawn with --seed")
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="of draws and folds (default 0)")
+    command.add_argument("--cache", type=Path, metavar="DIR", help="where answers are kept (default DATA_DIR/evals)")
+    command.add_argument("--no-cache", action="store_true", help="ask everything anew, and keep nothing")
+    command.add_argument("--output", type=Path, metavar="FILE", help="default DATA_DIR/calibration.json")
+    command.set_defaults(command=commands.calibrate)
 
     command = subcommands.add_parser("compare", help="which run is better, and is it more than chance")
     command.add_argument("first", type=Path, metavar="A", help="what `evals run --output` wrote")
@@ -118,6 +137,13 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return number
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share from 0 up to 1")
+    return share
 
 
 def _seconds(text: str) -> float:

@@ -66,6 +66,38 @@ def run_dataset(options: argparse.Namespace) -> int:
     return 1 if len(measured.errors) == len(measured.results) else 0
 
 
+def calibrate(options: argparse.Namespace) -> int:
+    """Decide by the user's own questions from which confidence on to answer."""
+    _require_folder(options.output)
+    dataset = _load(options.dataset)
+    from backend.environment import SHIPPED_CALIBRATION, read_environment
+    from evals import calibration
+    from evals.runner import Options
+    from vectorstore.embeddings import load_embeddings
+
+    options.prompt = options.timeout = None
+    options.model, options.robustness, options.calibration = "extractive", False, SHIPPED_CALIBRATION
+    environment = read_environment()
+    with _recordings(options) as recordings:
+        run, _, _ = _in_an_instance(dataset, Options(options.limit, options.seed), recordings, options)
+    with _refusing(calibration.CannotCalibrate):
+        fitted = calibration.fit(
+            calibration.pairs(run),
+            options.max_false_refusals,
+            options.seed,
+            load_embeddings(environment.embedding_model, environment.data_dir).fingerprint,
+            f"{dataset.name}@{dataset.digest[:12]}",
+        )
+    print(calibration.as_table(fitted, run.dataset.name))
+    target = options.output or environment.data_dir / "calibration.json"
+    fitted.calibration.write(target)
+    if environment.calibration_file == target.resolve():
+        print(f"\nWritten to {target}. A server with this DATA_DIR decides by it from the next question on.")
+    else:
+        print(f"\nWritten to {target}. CALIBRATION={target} makes a server decide by it.")
+    return 0
+
+
 def compare_runs(options: argparse.Namespace) -> int:
     _require_folder(options.html)
     _require_folder(options.output)
@@ -155,6 +187,7 @@ Measured = tuple["Run", dict[str, Any], dict[str, Any] | None]
 
 
 def _in_an_instance(dataset: Dataset, how: Options, recordings: Recordings, options: argparse.Namespace) -> Measured:
+    from chains.abstention import BadCalibration
     from chains.errors import UnknownPrompt
     from evals.conditions import contents
     from evals.identity import keys, product_settings, temporary_product
@@ -162,9 +195,14 @@ def _in_an_instance(dataset: Dataset, how: Options, recordings: Recordings, opti
     from evals.product import CannotServe
     from evals.runner import run
 
-    chosen = {"PROMPT": options.prompt, "CHAT_MODEL": options.model, "CHAT_MODEL_TIMEOUT": options.timeout}
+    chosen = {
+        "PROMPT": options.prompt,
+        "CHAT_MODEL": options.model,
+        "CHAT_MODEL_TIMEOUT": options.timeout,
+        "CALIBRATION": options.calibration or _own_calibration(),
+    }
     overrides = {name: str(value) for name, value in chosen.items() if value}
-    with _refusing(UnknownPrompt):
+    with _refusing(UnknownPrompt), _refusing(BadCalibration):
         settings = product_settings(overrides)
     product = temporary_product(settings)
     with _refusing(CannotServe), temporary_instance(overrides) as instance:
@@ -177,6 +215,14 @@ def _in_an_instance(dataset: Dataset, how: Options, recordings: Recordings, opti
         measured = ask(dataset, how, contents(dataset))
         robustness = _robustness(measured, settings, ask, options) if options.robustness else None
     return measured, settings, robustness
+
+
+def _own_calibration() -> Path | str:
+    """What the real instance decides by: a temporary one has a DATA_DIR without it."""
+    from backend.environment import SHIPPED_CALIBRATION, read_environment
+
+    path = read_environment().calibration_file
+    return path if path and path.exists() else SHIPPED_CALIBRATION
 
 
 def _on_a_server(dataset: Dataset, how: Options, recordings: Recordings, options: argparse.Namespace) -> Measured:

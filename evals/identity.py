@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from evals.recordings import digest, product_digest
@@ -23,9 +24,11 @@ _PROVIDER_ADDRESS = re.compile(r"(_BASE_URL|_API_BASE|_ENDPOINT|^OLLAMA_HOST)$")
 def product_settings(overrides: Mapping[str, str]) -> dict[str, Any]:
     """The settings that a temporary instance answers by, with the digest of its prompt's text.
 
-    overrides: values by setting's name (PROMPT, CHAT_MODEL). UnknownPrompt when there is no such prompt.
+    overrides: values by setting's name (PROMPT, CHAT_MODEL, CALIBRATION). UnknownPrompt when there is no such prompt,
+    BadCalibration.
     """
     from backend.environment import Environment, read_environment
+    from chains.abstention import load_calibration
     from chains.prompts import load_prompt
 
     environment = read_environment()
@@ -33,6 +36,8 @@ def product_settings(overrides: Mapping[str, str]) -> dict[str, Any]:
     chosen = environment.model_dump(mode="json") | {names[alias]: value for alias, value in overrides.items()}
     settings = {name: value for name, value in chosen.items() if name not in IRRELEVANT}
     settings["prompt"] = load_prompt(settings["prompt"]).label
+    environment = environment.model_copy(update={"calibration": settings["calibration"]})
+    settings["calibration"] = asdict(load_calibration(environment.calibration_file))
     if settings["chat_model"] != "extractive" or settings["embedding_model"] != "minilm":
         settings["servers"] = {
             name: value for name, value in sorted(os.environ.items()) if _PROVIDER_ADDRESS.search(name) and value

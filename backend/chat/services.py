@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
@@ -20,6 +22,7 @@ from backend.chat.models import Citation, Conversation, Feedback, Message, Role
 from backend.knowledge.index import IndexBusy, get_index
 from backend.knowledge.models import SourceVersion
 from backend.knowledge.selectors import make_retriever, read_span
+from chains.abstention import SHIPPED, BadCalibration, Calibration, load_calibration
 from chains.answer import ChatModel, build_answer_chain
 from chains.errors import ModelUnavailable, UnknownModel
 from chains.model import Answer, AnswerEvent, Cited, Done, Question, Retrieved, Token
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
 
     from chains.answer import AnswerChain
+
+logger = logging.getLogger(__name__)
 
 PASSAGES = 8  # retrieved for one question
 TITLE_LENGTH = 80
@@ -175,7 +180,37 @@ def _make_chain(prompt_name: str) -> AnswerChain:
         index.embedder,
         functools.lru_cache(maxsize=64)(read_span),
         settings.ENV.no_match,
+        _calibration(index.embedder.fingerprint),
     )
+
+
+def _calibration(embedding: str) -> Calibration:
+    """The one in its file, at once when it changes; the shipped one when the file is of no use, which the log tells."""
+    path = settings.ENV.calibration_file
+    try:
+        changed = path.stat().st_mtime_ns if path else None
+    except FileNotFoundError:
+        changed = None
+    if path is None or changed is None:
+        return SHIPPED
+    return _read_calibration(path, changed, embedding)
+
+
+@functools.lru_cache(maxsize=4)
+def _read_calibration(path: Path, changed: int, embedding: str) -> Calibration:
+    try:
+        calibration = load_calibration(path)
+    except BadCalibration as error:
+        logger.error("%s The shipped calibration is used.", error)
+        return SHIPPED
+    if calibration.embedding not in ("", embedding):
+        logger.warning(
+            "%s was made for another embedding model; the shipped calibration is used. Make it anew: "
+            "`python -m evals calibrate`.",
+            path,
+        )
+        return SHIPPED
+    return calibration
 
 
 def _lend_connection() -> None:

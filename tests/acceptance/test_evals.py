@@ -207,3 +207,46 @@ def test_real_chats_that_went_wrong_become_drafts(make_server: Callable[..., Ser
         ["draft", "disliked"],
     )
     assert rows["What is the boiling point of tungsten?"]["tags"] == ["draft", "declined"]
+
+
+def test_a_calibration_decides_for_the_server_and_for_later_runs(tmp_path: Path) -> None:
+    """Every question is about some city's buses; of half of the cities nothing is written."""
+    cities = [f"{first}{second}" for first in ("North", "South", "East", "West") for second in "abcdefghij"]
+    dataset = tmp_path / "buses"
+    (dataset / "files").mkdir(parents=True)
+    (dataset / "files" / "buses.csv").write_text(
+        "question,answer\n"
+        + "".join(f"When does the bus to {city} leave?,At {i}.\n" for i, city in enumerate(cities[:20]))
+    )
+    questions = [
+        {
+            "id": city,
+            "question": f"When does the bus to {city} leave?",
+            "gold": [{"file": "buses.csv", "text": f"When does the bus to {city} leave?"}] if i < 20 else [],
+        }
+        for i, city in enumerate(cities)
+    ]
+    (dataset / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
+    data = tmp_path / "data"
+    environment = plain_environment(DATA_DIR=str(data))
+
+    before = evals("run", dataset, "--output", tmp_path / "before.json", environment=environment)
+    assert before.returncode == 0, before.stderr
+    done = evals("calibrate", dataset, "--max-false-refusals", 0, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "20 questions with an answer and 20 without" in done.stdout
+    assert f"Written to {data / 'calibration.json'}. A server with this DATA_DIR decides by it" in done.stdout
+    after = evals("run", dataset, "--output", tmp_path / "after.json", environment=environment)
+    assert after.returncode == 0, after.stderr
+
+    figures = [json.loads((tmp_path / f"{name}.json").read_text())["metrics"] for name in ("before", "after")]
+    rights = [found["right abstentions"]["value"] for found in figures]
+    assert rights[1] > rights[0], "cities that nobody wrote about are declined now"
+    assert figures[1]["false refusals"]["value"] == 0
+
+    (data / "calibration.json").write_text("{}")
+    refused = evals("run", dataset, environment=environment)
+    assert (refused.returncode, "is not a calibration of this release" in refused.stderr) == (2, True)
+    few = evals("calibrate", "sample", environment=plain_environment(DATA_DIR=str(tmp_path / "other")))
+    assert (few.returncode, "at least 20 questions" in few.stderr) == (2, True)
+    assert not (tmp_path / "other" / "calibration.json").exists()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
@@ -191,3 +193,16 @@ def test_a_filter_is_one_query_that_reads_no_text(
     assert set(found) == {
         str(pk) for (pk,) in Source.objects.filter(path__in=["hr/31.md", "hr/33.md"]).values_list("pk")
     }
+
+
+def test_sources_of_an_earlier_release_are_found_after_its_migration(filled: Path, sync: Sync) -> None:
+    write(filled, ".footnote.yml", "tags: [Große  Pause]\nlanguage: de_AT\n")
+    sync()
+    wanted = SourceFilter(tag="GROSSE PAUSE", language="de", type="markdown")
+    found = matching_source_ids(wanted)
+    assert len(found) == 2
+    Source.objects.update(format="", folded_tags="", folded_language="")
+    assert matching_source_ids(wanted) == ()
+    migration = import_module("backend.knowledge.migrations.0005_what_filters_look_at")
+    migration.fill(apps, None)
+    assert set(matching_source_ids(wanted)) == set(found)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from backend.knowledge.index import KnowledgeIndex
@@ -578,8 +578,8 @@ def forget_removed(index: KnowledgeIndex) -> None:
 
 def drop_unused_versions(source_ids: Sequence[Any] | None = None) -> None:
     """Texts that neither answer nor stand behind a citation are not kept; of all sources when none are named."""
-    old = SourceVersion.objects.filter(citations=None, chunks=None)
-    old = old.exclude(pk__in=Source.objects.exclude(current_version=None).values("current_version"))
+    answers = Exists(Source.objects.filter(current_version=OuterRef("pk")))
+    old = SourceVersion.objects.filter(~answers, citations=None, chunks=None)
     if source_ids is not None:
         old = old.filter(source_id__in=source_ids)
     if old.exists():  # without this an idle sync would take the write lock

@@ -128,6 +128,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "SourceStateEnum": "backend.knowledge.models.SourceState",
         "SyncStateEnum": "backend.knowledge.models.SyncState",
+        "CitedSourceEnum": "backend.chat.models.CitedSource",
     },
 }
 

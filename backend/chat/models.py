@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Case, Exists, F, OuterRef, Value, When
 from uuid_utils.compat import uuid7
+
+from backend.knowledge.models import Source, SourceState
 
 
 class Conversation(models.Model):
@@ -66,6 +69,31 @@ class Message(models.Model):
         return f"{self.role} {self.id}"
 
 
+class CitedSource(models.TextChoices):
+    """What became of the file that a citation quotes, as of the last sync."""
+
+    CURRENT = "current"  # the cited version answers
+    CHANGED = "changed"  # the file has other content, perhaps such as cannot be read
+    REMOVED = "removed"  # the file is gone
+
+
+class CitationQuerySet(models.QuerySet["Citation"]):
+    def with_source_state(self) -> CitationQuerySet:
+        """Each with `source_state`. A file that moved is the same one; where no version is kept, the path tells."""
+        at_its_path = Source.objects.filter(path=OuterRef("source")).exclude(state=SourceState.REMOVED)
+        answers_there = at_its_path.filter(current_version__digest=OuterRef("source_version"))
+        return self.annotate(
+            source_state=Case(
+                When(version__source__current_version__digest=F("source_version"), then=Value(CitedSource.CURRENT)),
+                When(version__source__state=SourceState.REMOVED, then=Value(CitedSource.REMOVED)),
+                When(version__isnull=False, then=Value(CitedSource.CHANGED)),
+                When(Exists(answers_there), then=Value(CitedSource.CURRENT)),
+                When(Exists(at_its_path), then=Value(CitedSource.CHANGED)),
+                default=Value(CitedSource.REMOVED),
+            )
+        )
+
+
 class Citation(models.Model):
     """A verified quote with its place: `source_version`'s text at [start, end) is `quote`."""
 
@@ -82,6 +110,8 @@ class Citation(models.Model):
     end = models.IntegerField()
     quote = models.TextField()
     score = models.FloatField()
+
+    objects: ClassVar[Any] = CitationQuerySet.as_manager()
 
     class Meta:
         ordering = ["message", "n"]

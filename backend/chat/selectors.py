@@ -10,7 +10,11 @@ from django.shortcuts import get_object_or_404
 
 from backend.accounts.models import User
 from backend.chat.memory import ConversationHistory
-from backend.chat.models import Conversation, Message, Outcome, Role
+from backend.chat.models import Citation, CitedSource, Conversation, Message, Outcome, Role
+from backend.knowledge.models import Source
+from backend.knowledge.selectors import Place, find_quote, has_vanished, read_span
+
+AROUND = 200  # characters of the source text that are shown on either side of a quote
 
 
 def list_conversations(user: User, *, search: str = "", conversation_id: UUID | None = None) -> QuerySet[Conversation]:
@@ -26,7 +30,8 @@ def list_conversations(user: User, *, search: str = "", conversation_id: UUID | 
 
 def with_messages(conversations: QuerySet[Conversation]) -> QuerySet[Conversation]:
     """The same with their messages and citations read in one query each."""
-    return conversations.prefetch_related(Prefetch("messages", Message.objects.prefetch_related("citations")))
+    citations = Prefetch("citations", Citation.objects.with_source_state())
+    return conversations.prefetch_related(Prefetch("messages", Message.objects.prefetch_related(citations)))
 
 
 def get_conversation(user: User, conversation_id: UUID) -> Conversation:
@@ -37,6 +42,64 @@ def get_conversation(user: User, conversation_id: UUID) -> Conversation:
 def get_answer(user: User, message_id: UUID) -> Message:
     """An answer that the user was given, or Http404."""
     return get_object_or_404(Message, conversation__user=user, pk=message_id, role=Role.ASSISTANT)
+
+
+def get_citation(user: User, message_id: UUID, n: int) -> Citation:
+    """A citation of an answer that the user was given, as `verify` takes it, or Http404."""
+    citations = Citation.objects.with_source_state().select_related("version__source").defer("version__text")
+    return get_object_or_404(citations, message__conversation__user=user, message=message_id, n=n)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceNow:
+    """What answers now from a cited file: its path, its sha256, and where the quote stands in it, if it does."""
+
+    source: str
+    source_version: str
+    place: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A citation, looked up again. valid: the stored text of the cited version is the quote, at its offsets. before and
+    after: that text around the quote; None when it is not kept. now: None when nothing answers from the file.
+    """
+
+    citation: Citation
+    valid: bool
+    before: str | None
+    after: str | None
+    source_state: CitedSource
+    now: SourceNow | None
+
+
+def verify(citation: Citation) -> Verification:
+    """Look the quote up in the stored text of the version that was cited, and in what answers from the file now."""
+    start, end = citation.start, citation.end
+    begin = max(0, start - AROUND)
+    kept = read_span(str(citation.version_id), begin, end + AROUND) if citation.version_id else None
+    state, now = _look_at_file(citation)
+    return Verification(
+        citation=citation,
+        valid=kept is not None and kept[start - begin : end - begin] == citation.quote,
+        before=kept and kept[: start - begin],
+        after=kept and kept[end - begin :],
+        source_state=state,
+        now=now,
+    )
+
+
+def _look_at_file(citation: Citation) -> tuple[CitedSource, SourceNow | None]:
+    sources = Source.objects.select_related("current_version").defer("current_version__text")
+    its_own = {"pk": citation.version.source_id} if citation.version else {"path": citation.source}
+    source = sources.filter(**its_own).first()
+    if source is None or has_vanished(source.path):  # perhaps no sync has seen it yet
+        return CitedSource.REMOVED, None
+    state = CitedSource(citation.source_state)  # type: ignore[attr-defined]  # of with_source_state
+    if source.current_version is None:
+        return state, None
+    place = find_quote(source.current_version, citation.quote, near=citation.start)
+    return state, SourceNow(source.path, source.current_version.digest, place)
 
 
 @dataclass(frozen=True, slots=True)

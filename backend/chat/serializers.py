@@ -6,24 +6,18 @@ from typing import Any
 
 from rest_framework import serializers
 
-from backend.chat.models import Citation, Conversation, Feedback, Message, Outcome, Role
+from backend.chat.models import Citation, CitedSource, Conversation, Feedback, Message, Outcome, Role
+from backend.chat.selectors import Verification
+from backend.knowledge.serializers import SourceFilterSerializer
 from chains.prompts import prompt_names
 
 LONGEST_MESSAGE = 8_000  # characters
 
 
-class FilterSerializer(serializers.Serializer[None]):
-    """Every condition that is given must be met."""
-
-    source = serializers.CharField(  # type: ignore[assignment]  # the contract's name, which DRF also uses
-        max_length=1024, required=False, help_text="Path of a file, or of a folder, below the watched folder."
-    )
-    tag = serializers.CharField(max_length=100, required=False, help_text="One of the source's tags.")
-    language = serializers.CharField(max_length=35, required=False, help_text='"de" takes "de-AT" too.')
-
+class FilterSerializer(SourceFilterSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if not attrs:
-            raise serializers.ValidationError("Give source, tag or language.")
+            raise serializers.ValidationError(f"Give at least one of {', '.join(self.fields)}.")
         return attrs
 
 
@@ -38,10 +32,54 @@ class ChatRequestSerializer(serializers.Serializer[None]):
 class CitationSerializer(serializers.ModelSerializer[Citation]):
     class Meta:
         model = Citation
-        fields = ["n", "source", "source_version", "page", "heading", "start", "end", "quote", "score"]
+        fields = ["n", "source", "source_version", "page", "heading", "start", "end", "quote", "score", "source_state"]
         read_only_fields = fields
 
     heading = serializers.ListField(child=serializers.CharField())
+    source_state = serializers.ChoiceField(
+        choices=CitedSource.choices,
+        default=CitedSource.CURRENT,  # of an answer that was just made; what is read again comes with its state
+        help_text="The file, as of the last sync: the cited version answers, it has other content now, or it is gone.",
+    )
+
+
+class PlaceSerializer(serializers.Serializer[None]):
+    start = serializers.IntegerField()
+    end = serializers.IntegerField()
+    page = serializers.IntegerField(allow_null=True)
+    heading = serializers.ListField(child=serializers.CharField())
+
+
+class SourceNowSerializer(serializers.Serializer[None]):
+    source = serializers.CharField(help_text="Its path now; it may have moved.")  # type: ignore[assignment]
+    source_version = serializers.CharField(help_text="sha256 of the content that answers now.")
+    place = PlaceSerializer(
+        allow_null=True, help_text="Where the quote stands in it verbatim, nearest to its old place; null: nowhere."
+    )
+
+
+class VerificationSerializer(serializers.Serializer[Verification]):
+    """A citation with what a look at the stored source text says of it now."""
+
+    valid = serializers.BooleanField(
+        help_text="The stored text of the cited version is the quote, at [start, end). It is kept while it is cited."
+    )
+    n = serializers.IntegerField(source="citation.n")
+    source = serializers.CharField(  # type: ignore[assignment]
+        source="citation.source", help_text="Path of the file when it was quoted."
+    )
+    source_version = serializers.CharField(
+        source="citation.source_version", help_text="sha256 of the file when it was quoted."
+    )
+    page = serializers.IntegerField(source="citation.page", allow_null=True)
+    heading = serializers.ListField(source="citation.heading", child=serializers.CharField())
+    start = serializers.IntegerField(source="citation.start")
+    end = serializers.IntegerField(source="citation.end")
+    quote = serializers.CharField(source="citation.quote")
+    before = serializers.CharField(allow_null=True, help_text="The stored text before the quote; null: not kept.")
+    after = serializers.CharField(allow_null=True, help_text="The stored text after the quote; null: not kept.")
+    source_state = serializers.ChoiceField(choices=CitedSource.choices, help_text="The file as it is now.")
+    now = SourceNowSerializer(allow_null=True, help_text="What answers from the file now; null when nothing does.")
 
 
 class PassageSerializer(serializers.Serializer[None]):

@@ -1,4 +1,4 @@
-"""POST /chat, GET and DELETE /chat-history, POST /messages/{id}/feedback."""
+"""POST /chat, GET and DELETE /chat-history, POST /messages/{id}/feedback, GET .../citations/{n}/verify."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ from backend.accounts.models import User
 from backend.api.pagination import Pages
 from backend.api.schema import errors
 from backend.chat import selectors, services, sse
-from backend.chat.serializers import AnswerSerializer, ChatRequestSerializer, ConversationSerializer, FeedbackSerializer
-from backend.knowledge.selectors import matching_source_ids
+from backend.chat.serializers import (
+    AnswerSerializer,
+    ChatRequestSerializer,
+    ConversationSerializer,
+    FeedbackSerializer,
+    VerificationSerializer,
+)
+from backend.knowledge.selectors import SourceFilter, matching_source_ids
 
 
 class Chat(APIView):
@@ -42,7 +48,7 @@ class Chat(APIView):
             asked["message"],
             conversation_id=asked.get("conversation_id"),
             prompt=asked.get("prompt"),
-            source_ids=tuple(matching_source_ids(**filtered)) if filtered else None,
+            source_ids=matching_source_ids(SourceFilter(**filtered)) if filtered else None,
         )
         if asked["stream"] or "text/event-stream" in request.headers.get("Accept", ""):
             return sse.stream(exchange)
@@ -97,6 +103,14 @@ class Rate(APIView):
         asked.is_valid(raise_exception=True)
         answer = selectors.get_answer(cast(User, request.user), message_id)
         return Response(FeedbackSerializer(services.rate(answer, **asked.validated_data)).data)
+
+
+class VerifyCitation(APIView):
+    @extend_schema(tags=["chat"], responses={200: VerificationSerializer, **errors(401, 404)})
+    def get(self, request: Request, message_id: UUID, n: int) -> Response:
+        """Look a citation up again: in the text that was cited, and in the file as it is now."""
+        citation = selectors.get_citation(cast(User, request.user), message_id, n)
+        return Response(VerificationSerializer(selectors.verify(citation)).data)
 
 
 def _uuid(value: str | None) -> UUID | None:

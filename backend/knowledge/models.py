@@ -13,6 +13,16 @@ from django.db.models import F
 from uuid_utils.compat import uuid7
 
 
+def fold(text: str) -> str:
+    """As filters compare: case and the width of blanks do not matter."""
+    return " ".join(text.split()).casefold()
+
+
+def fold_language(language: str) -> str:
+    """As filters compare: "de_AT" is "de-at"."""
+    return fold(language).replace("_", "-")
+
+
 class SourceState(models.TextChoices):
     PENDING = "pending"  # seen on disk, not indexed yet; an earlier version may still answer
     INDEXED = "indexed"
@@ -38,6 +48,10 @@ class Source(models.Model):
     current_version = models.ForeignKey(
         "SourceVersion", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
+    # What filters look at of the version that answers: a version's own row would be read past its whole text.
+    format = models.CharField(max_length=20, blank=True)
+    folded_tags = models.TextField(blank=True, help_text="Each tag folded, between newlines.")
+    folded_language = models.CharField(max_length=120, blank=True)
     seen_at = models.DateTimeField(auto_now_add=True)
     indexed_at = models.DateTimeField(null=True, blank=True)
 
@@ -46,6 +60,13 @@ class Source(models.Model):
 
     def __str__(self) -> str:
         return self.path
+
+    def answer_from(self, version: SourceVersion) -> None:
+        """Make this the current version; the row is not saved yet."""
+        self.current_version = version
+        self.format = version.format
+        self.folded_tags = "".join(f"\n{fold(tag)}\n" for tag in version.tags)
+        self.folded_language = fold_language(version.language)
 
 
 class SourceVersion(models.Model):

@@ -87,8 +87,10 @@ class Rebuild(Sync):
             switched = [source for source in self._outdated() if source.pk in ready]
             for source in switched:
                 version = ready[source.pk]
-                source.current_version_id, source.recipe, source.dirty = version.pk, version.recipe, True
-            Source.objects.bulk_update(switched, ["current_version", "recipe", "dirty"], batch_size=500)
+                source.answer_from(version)
+                source.recipe, source.dirty = version.recipe, True
+            told = ["current_version", "format", "folded_tags", "folded_language"]
+            Source.objects.bulk_update(switched, [*told, "recipe", "dirty"], batch_size=500)
             for source in self._outdated():
                 entry = entries.get(source.path)
                 if source.path in self.refused and entry and same_stat(source, entry):

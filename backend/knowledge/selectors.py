@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db.models import QuerySet
-from django.db.models.functions import Substr
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Left, Substr
 from langchain_core.documents import Document
 
 from backend.knowledge.index import KnowledgeIndex
-from backend.knowledge.models import Chunk, Source, SourceVersion, SyncRun, SyncState, Task
+from backend.knowledge.models import Chunk, Source, SourceVersion, SyncRun, SyncState, Task, fold, fold_language
 from backend.knowledge.sync import folder_identity
 
 if TYPE_CHECKING:
@@ -82,22 +84,43 @@ def list_sources(state: str | None = None) -> QuerySet[Source]:
     return sources.filter(state=state) if state else sources
 
 
-def matching_source_ids(source: str | None = None, tag: str | None = None, language: str | None = None) -> list[str]:
-    """Ids of the sources that meet every condition given: the path is `source` or lies in that folder, one of the tags
-    is `tag`, the language is `language` or a variety of it ("de" takes "de-AT"). Case does not matter for the last two.
+@dataclass(frozen=True, slots=True)
+class SourceFilter:
+    """Conditions on sources; each that is given must be met.
+
+    source: the path, or a folder above it. tag: one of its tags. language: its language or the wider one ("de" takes
+    "de-AT"). type: its format, or the extension of its name. after, before: modified at this moment or later, and
+    earlier than this moment. Case matters for the path only.
     """
-    rows = Source.objects.exclude(current_version=None).values_list(
-        "pk", "path", "current_version__tags", "current_version__language"
-    )
-    folder = (source or "").rstrip("/") + "/"
-    wanted, spoken = (tag or "").casefold(), (language or "").casefold().replace("_", "-")
-    return [
-        str(pk)
-        for pk, path, tags, told in rows
-        if (source is None or path == source or path.startswith(folder))
-        and (tag is None or wanted in {one.casefold() for one in tags})
-        and (language is None or f"{told.casefold().replace('_', '-')}-".startswith(f"{spoken}-"))
-    ]
+
+    source: str | None = None
+    tag: str | None = None
+    language: str | None = None
+    type: str | None = None
+    after: datetime | None = None
+    before: datetime | None = None
+
+
+def matching_source_ids(wanted: SourceFilter) -> tuple[str, ...]:
+    """Ids of the sources that something answers from and that meet every condition."""
+    rows = Source.objects.exclude(current_version=None)
+    if wanted.source is not None:
+        # Not `startswith`: for SQLite's LIKE, "hr" and "HR" are one folder.
+        folder = wanted.source.rstrip("/") + "/"
+        rows = rows.alias(above=Left("path", len(folder))).filter(Q(path=wanted.source) | Q(above=folder))
+    if wanted.tag is not None:
+        rows = rows.filter(folded_tags__contains=f"\n{fold(wanted.tag)}\n")
+    if wanted.language is not None:
+        spoken = fold_language(wanted.language)
+        rows = rows.filter(Q(folded_language=spoken) | Q(folded_language__startswith=f"{spoken}-"))
+    if wanted.type is not None:
+        name = wanted.type.removeprefix(".").lower()
+        rows = rows.filter(Q(format=name) | Q(path__iendswith=f".{name}"))
+    if wanted.after is not None:
+        rows = rows.filter(mtime_ns__gte=_nanoseconds(wanted.after))
+    if wanted.before is not None:
+        rows = rows.filter(mtime_ns__lt=_nanoseconds(wanted.before))
+    return tuple(str(pk) for pk in rows.order_by().values_list("pk", flat=True))
 
 
 def latest_sync() -> SyncRun | None:
@@ -116,6 +139,39 @@ def read_span(version_id: str, start: int, end: int) -> str | None:
     piece = SourceVersion.objects.filter(pk=version_id).values_list(Substr("text", start + 1, end - start))
     found = piece.first()
     return found[0] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a text stands in a version's source text, with page and heading of the passage that it begins in."""
+
+    start: int
+    end: int
+    page: int | None
+    heading: list[str]
+
+
+def find_quote(version: SourceVersion, quote: str, near: int) -> Place | None:
+    """Where the quote stands in the version's text, verbatim, as near as can be to the offset `near`."""
+    text = SourceVersion.objects.filter(pk=version.pk).values_list("text", flat=True).first() or ""
+    earlier, later = text.rfind(quote, 0, near + len(quote)), text.find(quote, near)
+    found = [start for start in (earlier, later) if start >= 0]
+    if not found:
+        return None
+    start = min(found, key=lambda start: abs(start - near))
+    passage = Chunk.objects.filter(version=version, start__lte=start, end__gt=start).order_by("position").first()
+    page, heading = (passage.page, passage.heading) if passage else (None, [])
+    return Place(start, start + len(quote), page, heading)
+
+
+def has_vanished(path: str) -> bool:
+    """Whether the file of a source is gone from the folder, although a sync may not have seen it yet."""
+    return bool(_vanished_paths({path}))
+
+
+def _nanoseconds(moment: datetime) -> int:
+    """Since 1970, as files tell their modification time."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
 
 
 def _vanished_paths(paths: set[str]) -> set[str]:

@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rest_framework import serializers
 
 from backend.knowledge.models import Chunk, Source, SourceState, SyncRun, SyncState
 
 
-class SearchRequestSerializer(serializers.Serializer[None]):
+class MomentField(serializers.DateTimeField):
+    default_error_messages = {
+        "invalid": "This is not an ISO date (2026-05-01) or date-time (2026-05-01T08:00:00Z; in a URL, + is %2B)."
+    }
+
+
+class SourceFilterSerializer(serializers.Serializer[None]):
+    """Which sources to look in. Every condition that is given must be met; a name that is none is refused, so that a
+    slip of the pen never widens the search.
+    """
+
+    source = serializers.CharField(  # type: ignore[assignment]  # the contract's name, which DRF also uses
+        max_length=1024, required=False, help_text="Path of a file, or of a folder, below the watched folder."
+    )
+    tag = serializers.CharField(max_length=100, required=False, help_text="One of the source's tags.")
+    language = serializers.CharField(max_length=35, required=False, help_text='"de" takes "de-AT" too.')
+    type = serializers.RegexField(
+        r"^\.?[A-Za-z0-9]+\Z",
+        max_length=20,
+        required=False,
+        help_text="The source's format (pdf, markdown, faq, ...), or the extension of its name (md, csv, ...).",
+        error_messages={"invalid": "This is neither a format nor the extension of a file: letters and digits only."},
+    )
+    after = MomentField(
+        required=False,
+        help_text="Files modified at this moment or later. A date alone is its beginning; without a zone it is UTC.",
+    )
+    before = MomentField(required=False, help_text="Files modified earlier than this moment, which is left out itself.")
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):
+            there_are = f"There is no such name here; there are {', '.join(self.fields)}."
+            raise serializers.ValidationError({name: [there_are] for name in unknown[:10]})
+        return super().to_internal_value(data)
+
+
+class SearchRequestSerializer(SourceFilterSerializer):
     q = serializers.CharField(max_length=8_000)
     k = serializers.IntegerField(min_value=1, max_value=50, default=10)
-    source = serializers.CharField(  # type: ignore[assignment]
-        max_length=1024, required=False, help_text="Only below this path: a file, or a folder."
-    )
-    tag = serializers.CharField(max_length=100, required=False, help_text="Only sources with this tag.")
-    language = serializers.CharField(max_length=35, required=False, help_text='"de" takes "de-AT" too.')
 
 
 class SearchResultSerializer(serializers.Serializer[None]):

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from backend.knowledge.index import KnowledgeIndex
@@ -180,6 +180,7 @@ class Sync:
         with contextlib.suppress(Stopped):
             self._read_and_write(work)
         forget_removed(self.index)
+        drop_unused_versions()
         self.report.seconds = time.monotonic() - self.began
         return self.report
 
@@ -194,7 +195,9 @@ class Sync:
             report.removed = [source.path for source in plan.gone]
             for source, entry in plan.moved:
                 report.moved.append((source.path, entry.path))
-                Source.objects.filter(path=entry.path).delete()  # an old row of a file removed from there
+                old = Source.objects.filter(path=entry.path)  # of a file removed from there
+                SourceVersion.objects.filter(source__in=old).update(source=source)  # what is cited of it is kept
+                old.delete()
                 source.path = entry.path
                 _save_stat(source, entry)
             for entry, _, source in plan.touch:
@@ -333,7 +336,8 @@ class Sync:
         stale = sorted(old_ids - new_ids)
         Chunk.objects.filter(id__in=stale).delete()
         version = self._save_version(read)
-        source.current_version, source.state, source.error = version, SourceState.INDEXED, ""
+        source.answer_from(version)
+        source.state, source.error = SourceState.INDEXED, ""
         source.digest, source.indexed_at = read.digest, timezone.now()
         source.recipe = version.recipe
         _save_stat(source, read.entry)
@@ -572,10 +576,14 @@ def forget_removed(index: KnowledgeIndex) -> None:
         Source.objects.filter(pk__in=source_ids).update(dirty=False)
 
 
-def drop_unused_versions(source_ids: Sequence[Any]) -> None:
-    """Texts that neither answer nor stand behind a citation are not kept."""
-    old = SourceVersion.objects.filter(source_id__in=source_ids, citations=None, chunks=None)
-    old.exclude(pk__in=Source.objects.filter(pk__in=source_ids).values("current_version")).delete()
+def drop_unused_versions(source_ids: Sequence[Any] | None = None) -> None:
+    """Texts that neither answer nor stand behind a citation are not kept; of all sources when none are named."""
+    answers = Exists(Source.objects.filter(current_version=OuterRef("pk")))
+    old = SourceVersion.objects.filter(~answers, citations=None, chunks=None)
+    if source_ids is not None:
+        old = old.filter(source_id__in=source_ids)
+    if old.exists():  # without this an idle sync would take the write lock
+        old.only("pk").delete()
 
 
 def mark_removed(sources: Iterable[Source]) -> None:

@@ -20,6 +20,7 @@ from backend.api.schema import errors
 from backend.knowledge import selectors, services, uploads
 from backend.knowledge.index import IndexBusy, get_index
 from backend.knowledge.models import Chunk, Source, SourceState
+from backend.knowledge.selectors import SourceFilter
 from backend.knowledge.serializers import (
     ChunkSerializer,
     SearchRequestSerializer,
@@ -42,13 +43,15 @@ class Search(APIView):
     )
     def get(self, request: Request) -> Response:
         """Ranked passages with scores; no model is asked."""
+        if twice := [name for name, values in request.query_params.lists() if len(values) > 1]:
+            raise ValidationError({name: ["Give this once."] for name in twice})
         form = SearchRequestSerializer(data=request.query_params.dict())
         form.is_valid(raise_exception=True)
-        asked = form.validated_data
-        filtered = {name: asked[name] for name in ("source", "tag", "language") if name in asked}
-        source_ids = tuple(selectors.matching_source_ids(**filtered)) if filtered else None
+        filtered = form.validated_data
+        query, k = filtered.pop("q"), filtered.pop("k")
+        source_ids = selectors.matching_source_ids(SourceFilter(**filtered)) if filtered else None
         try:
-            found = selectors.search(get_index(), asked["q"], asked["k"], source_ids)
+            found = selectors.search(get_index(), query, k, source_ids)
         except (IndexBusy, IndexUnavailable) as error:
             raise Unavailable(f"The index is not available: {error}", "index_unavailable") from error
         return Response({"count": len(found), "results": found})

@@ -128,6 +128,8 @@ def test_the_schema_describes_every_path_and_every_error() -> None:
     assert schema["openapi"].startswith("3.")
     for path in ("/signup", "/login", "/token/refresh", "/chat", "/chat-history", "/search", "/sources", "/readyz"):
         assert path in schema["paths"]
+    verify = schema["paths"]["/messages/{message_id}/citations/{n}/verify"]["get"]
+    assert {"200", "401", "404"} == set(verify["responses"])
     chat = schema["paths"]["/chat"]["post"]["responses"]
     assert {"200", "400", "401", "404", "413", "415", "503"} <= set(chat)
     assert b"openapi:" in client.get("/schema", HTTP_ACCEPT="application/vnd.oai.openapi").content

@@ -193,7 +193,7 @@ class AnswerChain(Runnable[Question, Any]):
         draft: Draft,
     ) -> Iterator[AnswerEvent]:
         """The model's text with what stands up of it: citations of what it was shown, links of what was found."""
-        citing = CitationStream(shown, self.read_span, draft, question.text)
+        citing = CitationStream(shown, self.read_span, draft)
         known = "\n".join([question.text, *(passage.page_content for passage in found)])
         pieces = unescaped(_unless_declined(_pieces(llm, messages, draft), draft))
         for piece in without_foreign_links(pieces, known, draft):

@@ -139,17 +139,17 @@ def _says_the_same(quote: str, claim: str, subject: Set[str]) -> bool:
     return True
 
 
-def find_quote(claim: str, passage: Document, question: str = "") -> tuple[int, int] | None:
+def find_quote(claim: str, passage: Document) -> tuple[int, int] | None:
     """The shortest run of up to three neighbouring units of the passage that supports the claim, or a list with the
     line that leads to it; None without one. A FAQ pair supports with its answer, never with its question alone.
     """
     text = passage.page_content
     place = passage.metadata
-    units = _quotable(split(text, typeset=place.get("format") == "pdf"), text)
     answer_start = place["answer_start"] - place["start"] if place.get("answer_start") is not None else 0
+    units = _quotable(split(text, typeset=place.get("format") == "pdf"), text, answer_start)
     lists = [unit for unit in with_lists(text, units) if unit.kind == "list"]
     subject = " ".join((place.get("title") or "", *place["heading"]))
-    common = lower_case_words(f"{text} {question}")
+    common = lower_case_words(text)
     wanted = content_words(claim) | numbers(claim)
     runs_by_length = [
         [(units[i].start, units[i + length - 1].end) for i in range(len(units) - length + 1)]
@@ -166,11 +166,13 @@ def find_quote(claim: str, passage: Document, question: str = "") -> tuple[int, 
     return None
 
 
-def _quotable(units: Sequence[Unit], text: str) -> list[Unit]:
-    """The units; one that is too long to be a sentence (a page without full stops) is cut at words."""
+def _quotable(units: Sequence[Unit], text: str, answer_start: int) -> list[Unit]:
+    """The units; one that is too long to be a sentence (a page without full stops) is cut at words, and one that a
+    question without a question mark runs into is the answer's alone.
+    """
     pieces = []
     for unit in units:
-        start = unit.start
+        start = answer_start if unit.start < answer_start < unit.end else unit.start
         while unit.end - start > LONGEST_UNIT:
             cut = text.rfind(" ", start + 1, start + LONGEST_UNIT)
             end = cut if cut > start else start + LONGEST_UNIT
@@ -192,11 +194,10 @@ class CitationStream:
     Numbers are given in order of appearance.
     """
 
-    def __init__(self, passages: Sequence[Document], read_span: ReadSpan, draft: Draft, question: str = "") -> None:
+    def __init__(self, passages: Sequence[Document], read_span: ReadSpan, draft: Draft) -> None:
         self.passages = passages
         self.read_span = read_span
         self.draft = draft
-        self.question = question
         self.citations: list[Citation] = []
         self._held = ""  # text that may turn out to be a marker
         self._space = ""  # blanks that wait for what follows: a dropped marker takes them along
@@ -270,7 +271,7 @@ class CitationStream:
             return None
         passage = self.passages[number - 1]
         for claim in claims:
-            found = find_quote(self._plain[slice(*claim)], passage, self.question)
+            found = find_quote(self._plain[slice(*claim)], passage)
             if found is None:
                 continue
             citation = cite(passage, *found, n=len(self.citations) + 1)

@@ -32,7 +32,9 @@ _DATES = [
 ]
 _NAME = re.compile(r"[^\W\d_]\w*")
 # What may follow a name that begins a sentence; other function words do not ("Submit the form", "Based on it").
-_VERBS = frozenset("is was are were has had have will can could does did do may might must would should shall".split())
+_VERBS = frozenset(
+    "is was are were has had have get gets got will can could does did do may might must would should shall".split()
+)
 _OPENERS = frozenset(
     "according another anybody anyone based each every everybody everyone finally first furthermore however instead "
     "many moreover nobody one per please second several since somebody someone therefore today two three unless "
@@ -100,7 +102,7 @@ def lower_case_words(text: str) -> set[str]:
 
 
 def is_german(text: str) -> bool:
-    return len({match.group() for match in _NAME.finditer(text)} & _GERMAN) >= 2
+    return len(name_words(text) & _GERMAN) >= 2
 
 
 def is_question(text: str) -> bool:

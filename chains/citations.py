@@ -13,12 +13,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from langchain_core.documents import Document
 
 from chains.evidence import LONGEST_UNIT
 from chains.facts import (
+    Date,
     clauses,
     dates,
     is_german,
@@ -80,55 +81,76 @@ def without_markers(text: str, *, code: bool = False) -> str:
     return kept + text[done:]
 
 
-def supports(quote: str, claim: str, *, subject: str = "", common: Set[str] = frozenset()) -> bool:
+def supports(quote: str, claim: str | Claim, *, subject: str = "", common: Set[str] = frozenset()) -> bool:
     """Whether the quote holds the claim: its figures, dates and names, half of its content words, and its yes or no.
 
     subject: title and headings above the quote, which may name what the quote calls "it", and the year. common: stems
     that are written in lower case elsewhere, so that at the beginning of a sentence they are no names.
     """
-    words = content_words(claim) - number_words()
-    if is_question(quote) or not (words or numbers(claim)):
+    said = claim if isinstance(claim, Claim) else Claim.read(claim)
+    if not (said.words or said.figures or said.dates):
         return False
     return (
-        len(words & content_words(quote)) >= SUPPORT * len(words)
-        and _holds_dates(quote, claim, subject)
-        and _holds_names(quote, claim, subject, common)
-        and _says_the_same(quote, claim, content_words(subject))
+        len(said.words & content_words(quote)) >= SUPPORT * len(said.words)
+        and not is_question(quote)
+        and _holds_dates(quote, said, subject)
+        and _holds_names(quote, said, subject, common)
+        and _says_the_same(quote, said, content_words(subject))
     )
 
 
-def _holds_dates(quote: str, claim: str, subject: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a sentence says, read once and compared with many quotes."""
+
+    words: Set[str]
+    figures: Set[str]
+    dates: Set[Date]
+    names: Set[str]
+    opening_names: Set[str]
+    clauses: Sequence[tuple[bool, Set[str]]]
+
+    @classmethod
+    def read(cls, text: str) -> Claim:
+        capitals_tell = not is_german(text)
+        return cls(
+            words=content_words(text) - number_words(),
+            figures=numbers(without_dates(text)),
+            dates=dates(text),
+            names={stem(name) for name in names(text)} if capitals_tell else set(),
+            opening_names={stem(name) for name in opening_names(text)} if capitals_tell else set(),
+            clauses=clauses(text),
+        )
+
+
+def _holds_dates(quote: str, claim: Claim, subject: str) -> bool:
     """Figures and dates; a year may stand above the quote, and apart from its day."""
+    if not (claim.figures or claim.dates):
+        return True
     known = dates(quote)
     one = {"1"} if re.search(r"\bone\b", quote, re.IGNORECASE) else set()
     years = {figure for figure in numbers(f"{quote} {subject}") if re.fullmatch(r"[12]\d{3}", figure)}
     years |= {str(year) for year, _, _ in known | dates(subject)}
-    if not numbers(without_dates(claim)) <= numbers(without_dates(quote)) | years | one:
-        return False
-    return all(
+    return claim.figures <= numbers(without_dates(quote)) | years | one and all(
         any(
             (year is None or year == other[0] or (other[0] is None and str(year) in years))
             and (month is None or month == other[1])
             and (day is None or day == other[2])
             for other in known
         )
-        for year, month, day in dates(claim)
+        for year, month, day in claim.dates
     )
 
 
-def _holds_names(quote: str, claim: str, subject: str, common: Set[str]) -> bool:
-    if is_german(claim):
-        return True
+def _holds_names(quote: str, claim: Claim, subject: str, common: Set[str]) -> bool:
     stems = {stem(word) for word in name_words(f"{quote} {subject}")}
-    return {stem(name) for name in names(claim)} <= stems and {
-        stem(name) for name in opening_names(claim)
-    } <= stems | common
+    return claim.names <= stems and claim.opening_names <= stems | common
 
 
-def _says_the_same(quote: str, claim: str, subject: Set[str]) -> bool:
+def _says_the_same(quote: str, claim: Claim, subject: Set[str]) -> bool:
     """Whether each clause of the claim draws on clauses of the quote that say yes, or no, as it does."""
     stated = clauses(quote)
-    for negated, words in clauses(claim):
+    for negated, words in claim.clauses:
         same = [held for other, held in stated if other == negated]
         against = [held for other, held in stated if other != negated]
         if against and not same:
@@ -150,6 +172,7 @@ def find_quote(claim: str, passage: Document) -> tuple[int, int] | None:
     lists = [unit for unit in with_lists(text, units) if unit.kind == "list"]
     subject = " ".join((place.get("title") or "", *place["heading"]))
     common = lower_case_words(text)
+    said = Claim.read(claim)
     wanted = content_words(claim) | numbers(claim)
     runs_by_length = [
         [(units[i].start, units[i + length - 1].end) for i in range(len(units) - length + 1)]
@@ -159,7 +182,7 @@ def find_quote(claim: str, passage: Document) -> tuple[int, int] | None:
         fitting = [
             run
             for run in runs
-            if run[1] > answer_start and supports(text[slice(*run)], claim, subject=subject, common=common)
+            if run[1] > answer_start and supports(text[slice(*run)], said, subject=subject, common=common)
         ]
         if fitting:
             return max(fitting, key=lambda run: _overlap(text[slice(*run)], wanted))

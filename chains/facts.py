@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from chains.sentences import split
 from chains.words import STOPWORDS, content_words, stem
@@ -30,6 +31,7 @@ _DATES = [
         rf"\b(?:{_BEFORE_MONTH})\s+(?P<month>{'|'.join(_MONTHS)})\b",
     )
 ]
+_MAY_HAVE_DATES = re.compile(rf"\d{{4}}-|\d\.\d|{'|'.join(name[:3] for name in _MONTHS)}")
 _NAME = re.compile(r"[^\W\d_]\w*")
 # What may follow a name that begins a sentence; other function words do not ("Submit the form", "Based on it").
 _VERBS = frozenset(
@@ -133,8 +135,13 @@ def _is_name(word: str) -> bool:
     return len(word) > 1 and word[0].isupper() and word.casefold() not in STOPWORDS and word not in _MONTHS
 
 
-def _dates(text: str) -> Iterator[tuple[int, int, Date]]:
+@lru_cache(maxsize=512)  # a quote is looked at several times
+def _dates(text: str) -> list[tuple[int, int, Date]]:
     """The dates of a text, each with where it begins and ends."""
+    return list(_find_dates(text)) if _MAY_HAVE_DATES.search(text) else []
+
+
+def _find_dates(text: str) -> Iterator[tuple[int, int, Date]]:
     taken: list[tuple[int, int]] = []
     for pattern in _DATES:
         for match in pattern.finditer(text):

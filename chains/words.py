@@ -24,13 +24,14 @@ _TEENS = (
 ).split()
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _SPELLED = re.compile(rf"\b(?:({'|'.join(_TENS)})(?:[-\s](one|{'|'.join(_TEENS[:8])}))?|({'|'.join(_TEENS)}))\b", re.I)
+_SPELLED_WORDS = frozenset(_TEENS + _TENS)
 _SUFFIXES = ("ations", "ation", "ings", "ing", "edly", "ies", "ied", "ers", "est", "ment", "ed", "es", "er", "ly", "s")
 
 
 def content_words(text: str) -> set[str]:
     """Lower-case word stems without function words and bare numbers."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    words = (re.sub(r"['’]\w*$", "", match.group()) for match in _WORD.finditer(folded))
+    words = (match.group().replace("’", "'").partition("'")[0] for match in _WORD.finditer(folded))
     return {stem(word) for word in words if word not in STOPWORDS and len(word) > 1 and not word.isdigit()}
 
 
@@ -46,6 +47,8 @@ def numbers(text: str) -> set[str]:
         plain = re.sub(r"(?<=\d),(?=\d{3}(?:\D|$))", "", figure.group())
         plain = re.sub(r"^0+(?=\d)|:00$", "", plain)
         found |= {plain} if plain and match.group()[-1].isdigit() else {plain, f"{plain}%"}
+    if _SPELLED_WORDS.isdisjoint(re.split(r"[\W\d_]+", folded.casefold())):
+        return found
     return found | {_value(*match.groups("")) for match in _SPELLED.finditer(folded)}
 
 

@@ -249,9 +249,11 @@ class CitationStream:
         """The rest; then count the claims."""
         yield from self._send(self._held)
         self._held = ""
-        claims = [unit for unit in split(self._plain) if self._is_claim(unit)]
-        self.draft.claims = len(claims)
-        self.draft.supported = sum(self._is_supported(unit) for unit in claims)
+        for unit in split(self._plain):
+            if self._is_claim(unit):
+                cited, rest = self._coverage(unit)
+                self.draft.claims += cited + rest
+                self.draft.supported += cited
 
     def _send(self, text: str) -> Iterator[AnswerEvent]:
         words = text.rstrip(" ")
@@ -319,19 +321,21 @@ class CitationStream:
         leads = text.endswith(":") and bool(self._plain[unit.end :].strip())
         return not leads and not is_question(text) and bool(content_words(text) or numbers(text))
 
-    def _is_supported(self, unit: Unit) -> bool:
-        """Whether its citations cover it, together or one of them alone."""
+    def _coverage(self, unit: Unit) -> tuple[bool, bool]:
+        """Whether something of the sentence is supported by its citations, and whether something of it is not: what
+        follows the last of them is a claim of its own.
+        """
         citing = [found for found in self._supported if found[0] < unit.end and unit.start < found[1]]
-        rest = [
+        left = "".join(
             self._plain[place]
             for place in range(unit.start, unit.end)
             if not any(start <= place < end for start, end, _ in citing)
-        ]
-        text = self._plain[unit.start : unit.end]
-        left = "".join(rest)
-        return bool(citing) and (
-            not (content_words(left) or numbers(left)) or any(supports(found[2].quote, text) for found in citing)
         )
+        text = self._plain[unit.start : unit.end]
+        rest = bool(content_words(left) or numbers(left)) and not any(
+            supports(found[2].quote, text) for found in citing
+        )
+        return bool(citing), rest
 
 
 def _ends_in_code(text: str) -> bool:

@@ -19,9 +19,11 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from chains import condense, extractive
 from chains.abstention import SHIPPED, Calibration, decide
-from chains.citations import CitationStream, ReadSpan
+from chains.citations import CitationStream, ReadSpan, without_markers
+from chains.context import fitting, latest, room_beside, show_passages, visible
 from chains.errors import ModelUnavailable
 from chains.evidence import Candidate, Embeds, weigh
+from chains.links import unescaped, without_foreign_links
 from chains.model import Answer, AnswerEvent, Citation, Cited, Done, Draft, Outcome, Question, Retrieved, Token
 from chains.prompts import Prompt, load_internal
 
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 
 NO_ANSWER = "I could not find an answer to this in the documents."
 DECLINES = "NOT_IN_DOCUMENTS"  # what the prompts tell a model to say
-HISTORY_MESSAGES = 6  # of the conversation that a chat model is shown
-CONTEXT_CHARACTERS = 24_000  # of passages that a chat model is shown, about 6,000 tokens
+NEAREST = 3  # places that an abstention names
+LONGEST_HEADING = 80  # characters of a heading that it names
 
 
 @dataclass(frozen=True)
@@ -108,13 +110,14 @@ class AnswerChain(Runnable[Question, Any]):
         general = self.no_match == "model" and self.model.llm is not None
         if draft.supported == 0 and not writer.text and general:
             yield from writer.note(self._generalise(input, draft))
-            outcome: Outcome = "ungrounded"
+            outcome: Outcome = "ungrounded" if writer.text.strip() else "abstained"
         else:
             outcome = _outcome(draft)
         if outcome == "abstained":
+            declining = decline(passages)
             if not writer.text:
-                yield Token(NO_ANSWER)
-            writer.text, writer.citations = NO_ANSWER, []
+                yield Token(declining)
+            writer.text, writer.citations = declining, []
         clock.lap("generate")
         yield Done(
             Answer(
@@ -127,6 +130,8 @@ class AnswerChain(Runnable[Question, Any]):
                 latency_ms=clock.result(draft.verify_seconds),
                 confidence=round(decision.confidence, 6),
                 usage=draft.usage,
+                claims=draft.claims,
+                supported=draft.supported,
                 dropped=draft.dropped,
             )
         )
@@ -160,38 +165,64 @@ class AnswerChain(Runnable[Question, Any]):
         if evidence is not None or self.model.llm is None:
             yield from extractive.extract(query, passages, evidence or [], self.read_span, draft)
             return
-        shown = _within_budget(passages)
-        citing = CitationStream(shown, self.read_span, draft)
+        asked = f"\n\nQuestion: {question.text}"
+        room = room_beside(self.prompt.text, asked)
+        shown = fitting(passages, room)
+        if not shown:
+            return
+        context = show_passages(shown) + asked
         messages = [
             SystemMessage(self.prompt.text),
-            *question.history[-HISTORY_MESSAGES:],
-            HumanMessage(f"{show_passages(shown)}\n\nQuestion: {question.text}"),
+            *latest(question.history, room_beside(self.prompt.text, context)),
+            HumanMessage(context),
         ]
-        for piece in _unless_declined(_pieces(self.model.llm, messages, draft), draft):
-            yield from citing.feed(piece)
-        yield from citing.finish()
+        yield from self._ask(self.model.llm, messages, question, passages, shown, draft)
 
     def _generalise(self, question: Question, draft: Draft) -> Iterator[AnswerEvent]:
         assert self.model.llm is not None  # noqa: S101 (for the type checker)
-        messages = [
-            SystemMessage(load_internal("general").text),
-            *question.history[-HISTORY_MESSAGES:],
-            HumanMessage(question.text),
-        ]
-        for piece in _pieces(self.model.llm, messages, draft):
-            yield Token(piece)
+        prompt = load_internal("general").text
+        history = latest(question.history, room_beside(prompt, question.text))
+        messages = [SystemMessage(prompt), *history, HumanMessage(question.text)]
+        draft.declined = False
+        yield from self._ask(self.model.llm, messages, question, (), (), draft)
+
+    def _ask(
+        self,
+        llm: BaseChatModel,
+        messages: list[BaseMessage],
+        question: Question,
+        found: Sequence[Document],
+        shown: Sequence[Document],
+        draft: Draft,
+    ) -> Iterator[AnswerEvent]:
+        """The model's text with what stands up of it: citations of what it was shown, links of what was found."""
+        citing = CitationStream(shown, self.read_span, draft)
+        known = "\n".join([question.text, *(passage.page_content for passage in found)])
+        pieces = unescaped(_unless_declined(_pieces(llm, messages, draft), draft))
+        for piece in without_foreign_links(pieces, known, draft):
+            yield from citing.feed(piece)
+        yield from citing.finish()
 
 
-def show_passages(passages: Sequence[Document]) -> str:
-    """Numbered passages in delimiters that their text cannot close: angle brackets of our tags are escaped in it."""
-    blocks = []
-    for number, passage in enumerate(passages, start=1):
-        place = passage.metadata
-        where = place["source"] + (f", page {place['page']}" if place["page"] else "")
-        heading = " > ".join(place["heading"])
-        text = passage.page_content.replace("<passage", "&lt;passage").replace("</passage", "&lt;/passage")
-        blocks.append(f"<passage number={number} source={where!r} heading={heading!r}>\n{text}\n</passage>")
-    return "\n".join(blocks)
+def decline(passages: Sequence[Document]) -> str:
+    """The text of an abstention. It names the nearest places, and does not say that they answer."""
+    places = list(dict.fromkeys(_place(passage) for passage in passages))[:NEAREST]
+    if not places:
+        return NO_ANSWER
+    are = "passages are in" if len(passages) > 1 else "passage is in"
+    return f"{NO_ANSWER} The nearest {are} {'; '.join(places)}."
+
+
+def _place(passage: Document) -> str:
+    """Source and page or heading, in one line, as plain data."""
+    place = passage.metadata
+    source = without_markers(" ".join(place["source"].split()), code=True)
+    if place["page"]:
+        return f"{source}, page {place['page']}"
+    heading = without_markers(" ".join(visible(place["heading"][-1]).split())) if place["heading"] else ""
+    if len(heading) > LONGEST_HEADING:
+        heading = heading[: LONGEST_HEADING - 1].rstrip() + "…"
+    return f'{source}, "{heading}"' if heading else source
 
 
 class _Clock:
@@ -233,17 +264,6 @@ def _outcome(draft: Draft) -> Outcome:
     if draft.declined or draft.supported == 0:
         return "abstained"
     return "grounded" if draft.supported >= draft.claims else "partial"
-
-
-def _within_budget(passages: Sequence[Document]) -> list[Document]:
-    shown: list[Document] = []
-    used = 0
-    for passage in passages:
-        used += len(passage.page_content)
-        if shown and used > CONTEXT_CHARACTERS:
-            break
-        shown.append(passage)
-    return shown
 
 
 def _pieces(llm: BaseChatModel, messages: list[BaseMessage], draft: Draft) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
+from chains.context import latest, room_beside
 from chains.prompts import load_internal
 from chains.words import content_words
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 FEW_WORDS = 3  # content words below which a question hardly stands alone
 POINTERS = frozenset("it its he him his she her they them their this that these those there one ones same such".split())
-TURNS = 6  # messages of the history that a chat model is shown
 
 
 def condense(question: str, history: Sequence[BaseMessage], model: BaseChatModel | None) -> str:
@@ -28,9 +28,11 @@ def condense(question: str, history: Sequence[BaseMessage], model: BaseChatModel
         return question
     if model is None:
         return condense_without_model(question, history)
-    lines = [f"{'User' if isinstance(m, HumanMessage) else 'Assistant'}: {m.text}" for m in history[-TURNS:]]
-    lines.append(f"User: {question}")
-    reply = model.invoke([SystemMessage(load_internal("condense").text), HumanMessage("\n".join(lines))])
+    prompt = load_internal("condense").text
+    turns = latest(history, room_beside(prompt, _turn("User", question)))
+    lines = [_turn("User" if isinstance(turn, HumanMessage) else "Assistant", turn.text) for turn in turns]
+    lines.append(_turn("User", question))
+    reply = model.invoke([SystemMessage(prompt), HumanMessage("\n".join(lines))])
     return reply.text.strip() or question
 
 
@@ -40,6 +42,11 @@ def condense_without_model(question: str, history: Sequence[BaseMessage]) -> str
     if not earlier or not leans_on_history(question):
         return question
     return f"{earlier[-1]} {question}"
+
+
+def _turn(speaker: str, text: str) -> str:
+    """One line, so that what was said cannot begin another turn."""
+    return f"{speaker}: {' '.join(text.split())}"
 
 
 def leans_on_history(question: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from langchain_core.documents import Document
 
-from chains.citations import ReadSpan, cite, stands
+from chains.citations import ReadSpan, cite, stands, without_markers
 from chains.evidence import Candidate
 from chains.model import AnswerEvent, Citation, Cited, Draft, Token
 from chains.sentences import Unit, split
@@ -43,7 +43,8 @@ def extract(
         draft.supported += 1
         separator = "" if not citations else "\n" if candidate.unit.kind != "sentence" else " "
         citations.append(citation)
-        yield Token(f"{separator}{candidate.text} [{citation.n}]")
+        shown = without_markers(candidate.text, code=candidate.unit.kind in ("code", "list"))
+        yield Token(f"{separator}{shown} [{citation.n}]")
         yield Cited(citation)
 
 

@@ -56,7 +56,8 @@ class Answer:
     confidence: in [0, 1], that what was found holds the answer, as decided before a word was written; None where it was
     not decided.
     usage: input_tokens and output_tokens of the chat model; zeros when none was asked.
-    dropped: citations that did not check out and were left out.
+    claims: the answer's sentences that state something; supported: those of them whose citations hold.
+    dropped: citations and links that did not check out and were left out.
     """
 
     text: str
@@ -68,6 +69,8 @@ class Answer:
     latency_ms: dict[str, float]
     confidence: float | None = None
     usage: dict[str, int] = field(default_factory=lambda: {"input_tokens": 0, "output_tokens": 0})
+    claims: int = 0
+    supported: int = 0
     dropped: int = 0
 
 

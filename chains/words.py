@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache
 
 # Function words of English; what is left carries the claim.
 STOPWORDS = frozenset(
@@ -15,25 +16,58 @@ STOPWORDS = frozenset(
     "where which while who whom whose why will with without would you your yours yes".split()
 )
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
-_NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
+_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*(?:\s*(?:%|per\s?cent\b))?", re.IGNORECASE)
+_SPACED = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?:\D|$))")  # thousands are set apart by narrow blanks, too
+_TEENS = (
+    "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
+    "nineteen"
+).split()
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_SPELLED = re.compile(rf"\b(?:({'|'.join(_TENS)})(?:[-\s](one|{'|'.join(_TEENS[:8])}))?|({'|'.join(_TEENS)}))\b", re.I)
+_SPELLED_WORDS = frozenset(_TEENS + _TENS)
 _SUFFIXES = ("ations", "ation", "ings", "ing", "edly", "ies", "ied", "ers", "est", "ment", "ed", "es", "er", "ly", "s")
 
 
 def content_words(text: str) -> set[str]:
     """Lower-case word stems without function words and bare numbers."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    words = (re.sub(r"['’]\w*$", "", match.group()) for match in _WORD.finditer(folded))
-    return {_stem(word) for word in words if word not in STOPWORDS and len(word) > 1 and not word.isdigit()}
+    words = (match.group().replace("’", "'").partition("'")[0] for match in _WORD.finditer(folded))
+    return {stem(word) for word in words if word not in STOPWORDS and len(word) > 1 and not word.isdigit()}
 
 
 def numbers(text: str) -> set[str]:
-    """Figures of a text without thousands separators: "1,500 in 2023" gives {"1500", "2023"}."""
-    folded = unicodedata.normalize("NFKC", text)
-    return {re.sub(r"(?<=\d),(?=\d{3}(?:\D|$))", "", match.group()) for match in _NUMBER.finditer(folded)}
+    """Figures of a text, however they are written: "1,500 in 2023" gives {"1500", "2023"}, "twelve" {"12"}, "5 percent"
+    {"5", "5%"}, "08:00" {"8"}, and a range its ends. "one" is mostly no figure and left out.
+    """
+    folded = unicodedata.normalize("NFKC", _SPACED.sub("", text))
+    found = set()
+    for match in _NUMBER.finditer(folded):
+        figure = re.match(r"[\d.,:]*\d", match.group())
+        assert figure is not None  # noqa: S101 (the pattern begins with a digit)
+        plain = re.sub(r"(?<=\d),(?=\d{3}(?:\D|$))", "", figure.group())
+        plain = re.sub(r"^0+(?=\d)|:00$", "", plain)
+        found |= {plain} if plain and match.group()[-1].isdigit() else {plain, f"{plain}%"}
+    if _SPELLED_WORDS.isdisjoint(re.split(r"[\W\d_]+", folded.casefold())):
+        return found
+    return found | {_value(*match.groups("")) for match in _SPELLED.finditer(folded)}
 
 
-def _stem(word: str) -> str:
-    """Cut a common English ending; crude on purpose, both sides of a comparison are cut alike."""
+@cache
+def number_words() -> frozenset[str]:
+    """The stems of the words that `numbers` reads."""
+    return frozenset(content_words(" ".join((*_TEENS, *_TENS, "one percent cent"))))
+
+
+def _value(tens: str, ones: str, teens: str) -> str:
+    if teens:
+        return str(_TEENS.index(teens.casefold()) + 2)
+    rest = ["", "one", *_TEENS].index(ones.casefold())
+    return str(10 * (_TENS.index(tens.casefold()) + 2) + rest)
+
+
+def stem(word: str) -> str:
+    """The word in lower case without a common English ending; crude on purpose, as both sides are cut alike."""
+    word = word.casefold()
     for suffix in _SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= 3:
             return word[: -len(suffix)]

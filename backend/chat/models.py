@@ -58,6 +58,7 @@ class Message(models.Model):
     model = models.CharField(max_length=120, blank=True)
     prompt = models.CharField(max_length=120, blank=True)
     retrieved: models.JSONField[list[Any], list[Any]] = models.JSONField(default=list)
+    grounding: models.JSONField[dict[str, int], dict[str, int]] = models.JSONField(default=dict)
     latency_ms: models.JSONField[dict[str, float], dict[str, float]] = models.JSONField(default=dict)
     usage: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(default=dict)
 

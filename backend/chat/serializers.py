@@ -105,6 +105,16 @@ class UsageSerializer(serializers.Serializer[None]):
     cost = serializers.FloatField(required=False, allow_null=True, help_text="null where the price is not known")
 
 
+class GroundingSerializer(serializers.Serializer[None]):
+    """Missing from answers of older versions."""
+
+    claims = serializers.IntegerField(required=False, help_text="Sentences of the answer that state something.")
+    supported = serializers.IntegerField(required=False, help_text="Those of them whose citations hold.")
+    dropped = serializers.IntegerField(
+        required=False, help_text="Citations that did not hold, and links that no document has; they were left out."
+    )
+
+
 class AnswerSerializer(serializers.Serializer[Message]):
     conversation_id = serializers.UUIDField()
     message_id = serializers.UUIDField(source="id")
@@ -113,6 +123,7 @@ class AnswerSerializer(serializers.Serializer[Message]):
     confidence = serializers.FloatField(
         allow_null=True, help_text="In [0, 1]: how likely what was found holds the answer, before a word was written."
     )
+    grounding = GroundingSerializer()
     citations = CitationSerializer(many=True)
     retrieved = PassageSerializer(many=True)
     model = serializers.CharField()

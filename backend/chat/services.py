@@ -6,7 +6,7 @@ import functools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
@@ -95,6 +95,7 @@ class Exchange:
                 prompt=answer.prompt,
                 retrieved=[describe_passage(passage) for passage in answer.passages],
                 latency_ms=answer.latency_ms,
+                grounding={} if cut else {name: getattr(answer, name) for name in ("claims", "supported", "dropped")},
                 usage={**answer.usage, "cost": None if answer.usage["input_tokens"] else 0.0},
             )
             versions = {citation.version_id for citation in answer.citations}
@@ -256,10 +257,10 @@ class _Partial:
                 self.citations.append(citation)
 
     def as_answer(self, chain: AnswerChain) -> Answer:
-        outcome: Literal["partial", "ungrounded"] = "partial" if self.citations else "ungrounded"
+        general = chain.no_match == "model" and not self.citations
         return Answer(
             text=self.text,
-            outcome=outcome,
+            outcome="ungrounded" if general else "partial",
             citations=tuple(self.citations),
             passages=self.passages,
             model=chain.model.name,

@@ -69,6 +69,7 @@ def test_an_answer_quotes_the_file_with_heading_or_page(client: APIClient, knowl
     assert set(answer["latency_ms"]) == {"condense", "retrieve", "generate", "verify", "total"}
     assert answer["usage"] == {"input_tokens": 0, "output_tokens": 0, "cost": 0.0}
     assert answer["prompt"].startswith("default@")
+    assert answer["grounding"]["claims"] == answer["grounding"]["supported"] > 0
 
     answer = ask(client, "Where are bicycles parked?")
     assert (answer["citations"][0]["source"], answer["citations"][0]["page"]) == ("rules.pdf", 2)
@@ -83,12 +84,35 @@ def test_an_answer_quotes_the_file_with_heading_or_page(client: APIClient, knowl
 def test_what_the_documents_do_not_hold_is_declined(client: APIClient, knowledge: Path, question: str) -> None:
     answer = ask(client, question)
     assert (answer["outcome"], answer["citations"]) == ("abstained", [])
-    assert "could not find" in answer["answer"]
+    assert answer["answer"].startswith("I could not find an answer to this in the documents. The nearest")
+    assert answer["grounding"] == {"claims": 0, "supported": 0, "dropped": 0}
 
 
 def test_an_empty_index_declines(client: APIClient, folder: Path, sync: Sync) -> None:
     sync()
-    assert ask(client, QUESTION)["outcome"] == "abstained"
+    answer = ask(client, QUESTION)
+    assert (answer["outcome"], answer["answer"]) == (
+        "abstained",
+        "I could not find an answer to this in the documents.",
+    )
+
+
+def test_an_abstention_names_the_nearest_places_as_plain_data(client: APIClient, folder: Path, sync: Sync) -> None:
+    write(folder, "a[1].md", "# Rules [2]\n\nBicycles are parked behind the house.\n")
+    write_pdf(folder, "b.pdf", ["Cover page of the house rules.", "Bicycles are locked."])
+    for number in range(5):
+        write(folder, f"more-{number}.txt", f"Bicycle number {number} is red.\n")
+    sync()
+    answer = ask(client, "What is the boiling point of tungsten?")
+    assert answer["outcome"] == "abstained"
+    start = "I could not find an answer to this in the documents. The nearest passages are in "
+    assert answer["answer"].startswith(start)
+    places = answer["answer"].removeprefix(start).removesuffix(".").split("; ")
+    assert len(places) == 3
+    shown = {'a[ 1 ].md, "Rules"', "b.pdf, page 1", "b.pdf, page 2", *(f"more-{number}.txt" for number in range(5))}
+    assert set(places) <= shown
+    near = {passage["source"] for passage in answer["retrieved"]}
+    assert {place.split(",")[0].replace("[ 1 ]", "[1]") for place in places} <= near
 
 
 def test_a_deleted_file_is_never_answered_from(client: APIClient, knowledge: Path, sync: Sync) -> None:

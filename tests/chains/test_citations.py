@@ -70,7 +70,9 @@ def test_a_quote_that_is_not_in_the_stored_text_any_more_is_dropped() -> None:
 
 @given(st.lists(st.integers(0, 95), max_size=12))
 def test_the_result_does_not_depend_on_how_the_text_is_cut(cuts: list[int]) -> None:
-    whole = "Leave is 16 weeks [1], a list [not a marker] and Oslo opens at 8. [2] It is paid in full [1, 2]."
+    whole = (
+        "Leave is 16 weeks [1], a list [not a marker] and Oslo opens at 8. [2](x) It `a[1]` is paid in full [1, 2]: so."
+    )
     places = sorted({0, len(whole), *(min(cut, len(whole)) for cut in cuts)})
     pieces = [whole[a:b] for a, b in pairwise(places)]
     assert run(pieces)[:2] == run([whole])[:2]
@@ -103,3 +105,43 @@ def test_each_item_of_a_list_is_a_claim_of_its_own() -> None:
     assert text == "What to know:\n- Parental leave lasts 16 weeks [1]\n- Lunch is free on Fridays [2]\n"
     assert [citation.quote for citation in citations] == ["Parental leave is 16 weeks.", "Lunch is free on Fridays."]
     assert draft.dropped == 0
+
+
+def test_two_passages_may_support_the_two_halves_of_a_sentence() -> None:
+    text, citations, draft = run(["Leave is 16 weeks [1] and lunch is free on Fridays [2]."])
+    assert text == "Leave is 16 weeks [1] and lunch is free on Fridays [2]."
+    assert [citation.quote for citation in citations] == ["Parental leave is 16 weeks.", "Lunch is free on Fridays."]
+    assert (draft.claims, draft.supported, draft.dropped) == (1, 1, 0)
+
+
+def test_what_follows_the_citation_in_its_sentence_is_not_supported_by_it() -> None:
+    _, citations, draft = run(["Parental leave is 16 weeks [1], and every canteen serves twelve hot soups a day."])
+    assert (len(citations), draft.claims, draft.supported) == (1, 2, 1)
+
+
+def test_a_line_that_leads_to_a_list_and_a_question_are_no_claims() -> None:
+    _, _, draft = run(["What to know:\n- Leave is 16 weeks [1]\n\nDo you need more?"])
+    assert (draft.claims, draft.supported) == (1, 1)
+
+
+@pytest.mark.parametrize("marker", ["[3]", "[2021]", "[^4]", "[1-9]", "[7, 8]", "[0]"])
+def test_a_bracket_that_was_copied_from_a_document_is_left_out(marker: str) -> None:
+    text, citations, draft = run([f"Dogs {marker} are welcome {marker}."])
+    assert (text, citations) == ("Dogs are welcome.", [])
+    assert draft.dropped >= 2
+
+
+def test_brackets_in_code_are_no_citations() -> None:
+    text, citations, draft = run(["Use `leave[1]` or:\n```\nweeks = leave[1]\n```\nParental leave is 16 weeks [1]."])
+    assert text == "Use `leave[ 1 ]` or:\n```\nweeks = leave[ 1 ]\n```\nParental leave is 16 weeks [1]."
+    assert (len(citations), draft.dropped) == (1, 0)
+
+
+def test_a_citation_does_not_become_a_link() -> None:
+    text, _, _ = run(["Parental leave is 16 weeks [1](/logout). Lunch is free on Fridays [2]: enjoy."])
+    assert text == "Parental leave is 16 weeks [1] (/logout). Lunch is free on Fridays [2] : enjoy."
+
+
+def test_a_bracket_before_any_word_supports_nothing() -> None:
+    text, citations, draft = run(["[1] Parental leave is 16 weeks."])
+    assert (text.strip(), citations, draft.dropped) == ("Parental leave is 16 weeks.", [], 1)

@@ -57,3 +57,11 @@ def test_a_heading_is_not_an_answer(embedder: Embedder) -> None:
     passage = "Parental leave\n\nEverybody may stay at home with a new child for sixteen weeks."
     _, quotes, _ = answer("What is the parental leave?", [shelf.passage(passage)], shelf, embedder)
     assert quotes == ["Everybody may stay at home with a new child for sixteen weeks."]
+
+
+def test_bracketed_numbers_of_a_document_are_not_shown_as_citations(embedder: Embedder) -> None:
+    shelf = Shelf()
+    text = "Parental leave is 16 weeks,[3] paid in full.[4]"
+    shown, quotes, _ = answer("How many weeks of parental leave do I get?", [shelf.passage(text)], shelf, embedder)
+    assert shown == "Parental leave is 16 weeks, paid in full. [1]"
+    assert quotes == [text]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chains.facts import dates
 from evals.metrics import Metric, rate
 from evals.recordings import Passage, Recording
 from evals.samples import Gold, Sample
@@ -257,7 +258,7 @@ def test_what_nothing_supports(answer: str, unsupported: set[str]) -> None:
 
 def test_dates_in_several_shapes() -> None:
     text = "On 1 May 2020, May 2, 2020, Sept. 3rd; 2020-04-05; since June 2021 you may 15 times."
-    assert grounding.dates(text) == {(2020, 5, 1), (2020, 5, 2), (None, 9, 3), (2020, 4, 5), (2021, 6, None)}
+    assert dates(text) == {(2020, 5, 1), (2020, 5, 2), (None, 9, 3), (2020, 4, 5), (2021, 6, None)}
 
 
 def test_a_declined_answer_is_not_looked_at() -> None:

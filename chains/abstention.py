@@ -2,6 +2,8 @@
 
 Without a chat model: a logistic model of two figures, the score of the best passage and the cosine of the question with
 the sentence closest to it, fitted on the development sets and checked by leaving one set out at a time (docs/adr/0005).
+A FAQ pair is judged by its cosine alone: pairs are alike, so it means the same from one to the next. The better of the
+two decides.
 What it gives is a probability on those sets; a calibration (`python -m evals calibrate`) bends it to be one on other
 documents and questions, and says from where on to answer. A chat model reads the passages and declines by itself;
 before it, only what is far off is turned away, by the score.
@@ -20,6 +22,7 @@ from langchain_core.documents import Document
 from chains.evidence import Candidate
 
 SCORE, SENTENCE, BIAS = 5.07, 6.06, -6.3
+FAQ_SIMILARITY, FAQ_BIAS = 25.7, -14.5
 THRESHOLD_OF_SCORE = 0.25
 FORMAT = 1
 
@@ -96,12 +99,27 @@ class Decision:
 def decide(
     passages: Sequence[Document], evidence: Sequence[Candidate] | None, calibration: Calibration = SHIPPED
 ) -> Decision:
-    """From the passages that were found, best first (metadata has `score`), and their sentences; None for a model."""
+    """From the passages that were found, best first, with the retriever's metadata, and their sentences (None for a
+    chat model).
+    """
     if not passages or evidence == []:
         return Decision(answerable=False, confidence=0.0)
-    score = passages[0].metadata["score"]
     if evidence is None:
+        score = passages[0].metadata["score"]
         return Decision(score >= THRESHOLD_OF_SCORE, score)
-    closest = max(candidate.cosine for candidate in evidence)
-    confidence = calibration.confidence(SCORE * score + SENTENCE * closest + BIAS)
+    log_odds = max([*_of_pairs(passages), *_of_texts(passages, evidence)])
+    confidence = calibration.confidence(log_odds)
     return Decision(confidence >= calibration.threshold, confidence)
+
+
+def _of_pairs(passages: Sequence[Document]) -> list[float]:
+    """The log-odds that the FAQ pair nearest to the question answers it; none without one."""
+    nearest = [place["similarity"] for place in (passage.metadata for passage in passages) if place["kind"] == "faq"]
+    return [FAQ_SIMILARITY * max(nearest) + FAQ_BIAS] if nearest else []
+
+
+def _of_texts(passages: Sequence[Document], evidence: Sequence[Candidate]) -> list[float]:
+    """The log-odds that the best of the other passages, with the sentence closest to the question, answer it."""
+    texts = [passage.metadata["score"] for passage in passages if passage.metadata["kind"] != "faq"]
+    closest = [one.cosine for one in evidence if passages[one.passage].metadata["kind"] != "faq"]
+    return [SCORE * max(texts) + SENTENCE * max(closest) + BIAS] if texts and closest else []

@@ -22,6 +22,7 @@ WORD_WEIGHT = 0.35  # of word overlap beside the cosine
 PASSAGE_WEIGHT = 0.3  # of the passage's own retrieval score
 NEARLY = 0.9  # a further sentence is taken when its score is at least this share of the best one's
 MOST_UNITS = 2
+NEAR_PAIR = 0.5  # cosine with the question below which a FAQ pair is about something else (chains/abstention.py)
 LONGEST_FAQ = 1200  # characters of a FAQ answer that are shown whole
 
 
@@ -70,9 +71,9 @@ def choose(question: str, passages: Sequence[Document], candidates: Sequence[Can
 
 
 def _faq_answer(passages: Sequence[Document]) -> Candidate | None:
-    """The answer of the pair that was found first, if what was found first is one."""
+    """The answer of the pair that was found first, if what was found first is one and asks the same."""
     place = passages[0].metadata
-    if place.get("kind") != "faq" or place.get("answer_start") is None:
+    if place.get("kind") != "faq" or place.get("answer_start") is None or place["similarity"] < NEAR_PAIR:
         return None
     text = passages[0].page_content
     start = max(0, place["answer_start"] - place["start"])

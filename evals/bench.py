@@ -103,7 +103,7 @@ def _ingest_here(folder: Path, files: Mapping[str, Path], home: Path) -> dict[st
         embedder.embed_query("The first request prepares the model.")
         instance.use(files)
         spent = _time(instance.client)
-        peak = _peak_mb()
+        peak = peak_mb()
         services.end_idle_parser(0)
         texts = list(Chunk.objects.current().values_list("embed_text", flat=True))
         pages = sum(count or 0 for count in Source.objects.values_list("current_version__pages", flat=True))
@@ -120,7 +120,7 @@ def _ingest_plainly(folder: Path, files: Mapping[str, Path], home: Path) -> dict
     baseline = Baseline(embedder, home / "chroma", embed)
     baseline.embed(["The first request prepares the model."])
     spent = _time(lambda: baseline.ingest(folder))
-    peak = _peak_mb()
+    peak = peak_mb()
     texts = baseline.collection.get(limit=30_000)["documents"]
     bare = _time(lambda: baseline.embed(texts))
     model = "sentence-transformers" if embed else "Footnote's own"
@@ -132,7 +132,7 @@ def _told(spent: _Spent, passages: int, bare: _Spent, peak_mb: float, **more: An
     return {**told, **more}
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
     """Of this process and its living children so far; on other systems than Linux of this process alone."""
     try:
         ids = [

@@ -18,6 +18,7 @@ from pydantic import ConfigDict
 
 from vectorstore.embeddings import Embedder
 from vectorstore.lexical import LexicalIndex
+from vectorstore.reranker import Reranker
 from vectorstore.store import VectorStore
 
 # Weight of the cosine, by kind of passage, tuned on the development sets (docs/adr/0005). Names, numbers and rare words
@@ -35,6 +36,8 @@ class HybridRetriever(BaseRetriever):
     `read_chunks` maps chunk ids to Documents and leaves out those that may not be answered from; what it leaves out is
     made up for by looking deeper. Each returned Document carries in its metadata `score` in [0, 1], `similarity` (the
     cosine with the question) and `lexical` in [0, 1]. Equal texts of several files are returned once.
+
+    A `reranker` is given the `rerank_depth` best; the order is then its own, and `score` still tells what it was.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -45,6 +48,8 @@ class HybridRetriever(BaseRetriever):
     read_chunks: Callable[[Sequence[str]], Mapping[str, Document]]
     k: int = 8
     depth: int = DEPTH
+    reranker: Reranker | None = None
+    rerank_depth: int = 30
 
     def _get_relevant_documents(
         self,
@@ -55,27 +60,34 @@ class HybridRetriever(BaseRetriever):
     ) -> list[Document]:
         if not query.strip() or (source_ids is not None and not source_ids):
             return []
+        if self.reranker is None:
+            return self._find(query, self.k, source_ids)
+        found = self._find(query, max(self.k, self.rerank_depth), source_ids)
+        return self.reranker.rerank(query, found)[: self.k]
+
+    def _find(self, query: str, k: int, source_ids: Sequence[str] | None) -> list[Document]:
+        """The `k` best by score."""
         vector = self.embedder.embed_array([query])[0]
-        depth = max(self.depth, self.k)
+        depth = max(self.depth, k)
         while True:
             scored, exhausted = self._candidates(query, vector, depth, source_ids)
-            found = self._best(scored)
-            if len(found) >= self.k or exhausted:
+            found = self._best(scored, k)
+            if len(found) >= k or exhausted:
                 return found
             depth *= 4
 
-    def _best(self, scored: Mapping[str, tuple[float, float]]) -> list[Document]:
+    def _best(self, scored: Mapping[str, tuple[float, float]], k: int) -> list[Document]:
         """The `k` best of the candidates; no more of them are read than it takes to be sure of these."""
         bounds = {chunk_id: max(fuse(*both), fuse(*both, "faq")) for chunk_id, both in scored.items()}
         order = sorted(bounds, key=lambda chunk_id: (-bounds[chunk_id], chunk_id))
         read: dict[str, Document] = {}
         ranked: list[Document] = []
-        for start in range(0, len(order), READ_FACTOR * self.k):
-            part = order[start : start + READ_FACTOR * self.k]
-            if len(ranked) == self.k and ranked[-1].metadata["score"] > bounds[part[0]]:
+        for start in range(0, len(order), READ_FACTOR * k):
+            part = order[start : start + READ_FACTOR * k]
+            if len(ranked) == k and ranked[-1].metadata["score"] > bounds[part[0]]:
                 break
             read.update(self.read_chunks(part))
-            ranked = _rank(scored, read)[: self.k]
+            ranked = _rank(scored, read)[:k]
         return ranked
 
     def _candidates(

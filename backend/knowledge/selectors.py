@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Substr
 from langchain_core.documents import Document
 
-from backend.knowledge.index import KnowledgeIndex
+from backend.knowledge.index import KnowledgeIndex, configured_reranker
 from backend.knowledge.models import Chunk, Source, SourceVersion, SyncRun, SyncState, Task
 from backend.knowledge.sync import folder_identity
 
@@ -59,7 +59,13 @@ def make_retriever(index: KnowledgeIndex, k: int) -> HybridRetriever:
     from vectorstore.retriever import HybridRetriever
 
     return HybridRetriever(
-        embedder=index.embedder, vectors=index.vectors, lexical=index.lexical, read_chunks=read_chunks, k=k
+        embedder=index.embedder,
+        vectors=index.vectors,
+        lexical=index.lexical,
+        read_chunks=read_chunks,
+        k=k,
+        reranker=configured_reranker(),
+        rerank_depth=settings.ENV.rerank_depth,
     )
 
 

@@ -100,7 +100,7 @@ def _ingest_here(folder: Path, files: Mapping[str, Path], home: Path) -> dict[st
         from backend.knowledge.models import Chunk, Source
 
         embedder = get_index().embedder
-        embedder.embed_query("The first request prepares the model.")
+        embedder.embed_documents(["The first request", "prepares the model."])
         instance.use(files)
         spent = _time(instance.client)
         peak = peak_mb()
@@ -115,7 +115,7 @@ def _ingest_plainly(folder: Path, files: Mapping[str, Path], home: Path) -> dict
     from vectorstore.embeddings import load_embeddings
 
     embedder = load_embeddings("minilm", home)
-    embedder.embed_query("The first request prepares the model.")
+    embedder.embed_documents(["The first request", "prepares the model."])
     embed = sentence_transformers()
     baseline = Baseline(embedder, home / "chroma", embed)
     baseline.embed(["The first request prepares the model."])

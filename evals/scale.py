@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import os
 import random
@@ -295,10 +296,10 @@ def _in_a_process(*arguments: str) -> dict[str, Any]:
 
 
 def _print_table(sizes: Sequence[int], told: Sequence[Mapping[str, Any]]) -> None:
-    growth = "".join(f"{f'{b} / {a}':>16}" for a, b in zip(sizes, sizes[1:], strict=False))
+    growth = "".join(f"{f'{b} / {a}':>16}" for a, b in itertools.pairwise(sizes))
     print(f"{'':<32}" + "".join(f"{one['passages']:>12}" for one in told) + growth)
     for name, values in _lines(told):
-        ratios = "".join(f"{b / a if a else float('inf'):>16.2f}" for a, b in zip(values, values[1:], strict=False))
+        ratios = "".join(f"{b / a if a else float('inf'):>16.2f}" for a, b in itertools.pairwise(values))
         print(f"{name:<32}" + "".join(f"{value:>12.3g}" for value in values) + ratios)
 
 

@@ -137,6 +137,12 @@ class VectorStore:
         ]
         return sorted(hits, key=lambda hit: (-hit.score, hit.id))
 
+    def compare(self, vector: np.ndarray, ids: Sequence[str]) -> list[Hit]:
+        """Those of these ids that are there, by their cosine similarity, exactly; best first, ties by id."""
+        stored = self.vectors(ids)
+        hits = [Hit(chunk_id, float(stored[chunk_id] @ vector)) for chunk_id in stored]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+
     def count(self) -> int:
         """How many vectors there are."""
         return _asking(self._collection.count)

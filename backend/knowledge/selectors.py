@@ -54,6 +54,12 @@ def read_chunks(ids: Sequence[str]) -> Mapping[str, Document]:
     return {chunk_id: document for chunk_id, document in found.items() if document.metadata["source"] not in vanished}
 
 
+def sources_of(ids: Sequence[str]) -> dict[str, str]:
+    """The source's id of each of these chunks that the catalogue knows."""
+    rows = Chunk.objects.filter(id__in=ids).order_by().values_list("id", "source_id")
+    return {chunk_id: str(source_id) for chunk_id, source_id in rows}
+
+
 def make_retriever(index: KnowledgeIndex, k: int) -> HybridRetriever:
     """The product's retriever over the current chunks."""
     from vectorstore.retriever import HybridRetriever
@@ -63,6 +69,7 @@ def make_retriever(index: KnowledgeIndex, k: int) -> HybridRetriever:
         vectors=index.vectors,
         lexical=index.lexical,
         read_chunks=read_chunks,
+        sources_of=sources_of,
         k=k,
         reranker=configured_reranker(),
         rerank_depth=settings.ENV.rerank_depth,

@@ -114,7 +114,10 @@ def retriever(tmp_path: Path, embedder: Embedder) -> Iterator[HybridRetriever]:
     vectors.upsert(list(TEXTS), embedder.embed_array(list(TEXTS.values())), list(TEXTS))
     lexical.add([LexicalEntry(name, name, "", text) for name, text in TEXTS.items()])
     lexical.commit()
-    yield HybridRetriever(embedder=embedder, vectors=vectors, lexical=lexical, read_chunks=Named(TEXTS).read, k=4)
+    shelf = Named(TEXTS)
+    yield HybridRetriever(
+        embedder=embedder, vectors=vectors, lexical=lexical, read_chunks=shelf.read, sources_of=shelf.sources_of, k=4
+    )
     lexical.close()
     vectors.close()
 

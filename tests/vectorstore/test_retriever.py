@@ -38,6 +38,9 @@ class Shelf:
             if chunk_id in self.texts
         }
 
+    def sources_of(self, ids: Sequence[str]) -> Mapping[str, str]:
+        return {chunk_id: f"of {chunk_id}" for chunk_id in ids if chunk_id in self.texts}
+
 
 @pytest.fixture
 def shelf() -> Shelf:
@@ -51,7 +54,9 @@ def retriever(tmp_path: Path, embedder: Embedder, shelf: Shelf) -> Iterator[Hybr
     vectors.upsert(list(TEXTS), embedder.embed_array(list(TEXTS.values())), [f"of {name}" for name in TEXTS])
     lexical.add([LexicalEntry(name, f"of {name}", "", text) for name, text in TEXTS.items()])
     lexical.commit()
-    yield HybridRetriever(embedder=embedder, vectors=vectors, lexical=lexical, read_chunks=shelf.read, k=2)
+    yield HybridRetriever(
+        embedder=embedder, vectors=vectors, lexical=lexical, read_chunks=shelf.read, sources_of=shelf.sources_of, k=2
+    )
     lexical.close()
     vectors.close()
 
@@ -126,7 +131,13 @@ def test_reading_no_more_than_needed_finds_the_same(tmp_path: Path, embedder: Em
     lexical.add([LexicalEntry(name, "of", "", text) for name, text in texts.items()])
     lexical.commit()
     retriever = HybridRetriever(
-        embedder=embedder, vectors=vectors, lexical=lexical, read_chunks=shelf.read, k=4, depth=120
+        embedder=embedder,
+        vectors=vectors,
+        lexical=lexical,
+        read_chunks=shelf.read,
+        sources_of=shelf.sources_of,
+        k=4,
+        depth=120,
     )
     for subject in subjects:
         question = f"What do the rules for {subject} say about case 3?"

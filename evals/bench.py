@@ -43,12 +43,19 @@ REPLY = "This is what the passages say about it, in a sentence of about twenty w
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m evals.bench", description="How fast, beside a plain script.")
     parser.add_argument("folder", nargs="?", type=Path, default=SHIPPED, help="files to read (default: knowledge/)")
+    parser.add_argument(
+        "--scale", type=_sizes, metavar="N,N,...", help="only /search, over so many passages made of the folder's texts"
+    )
     parser.add_argument("--ingest-only", action="store_true", help="no searches and no chats")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)  # ingest on one side, and print it as JSON
     options = parser.parse_args(arguments)
     if not options.folder.is_dir():
         print(f"There is no folder {options.folder}.", file=sys.stderr)
         return 2
+    if options.scale:
+        from evals.scale import compare_sizes
+
+        return compare_sizes(options.folder, options.scale)
     files = {p.relative_to(options.folder).as_posix(): p for p in sorted(options.folder.rglob("*")) if p.is_file()}
     with tempfile.TemporaryDirectory(prefix="footnote-bench-") as home:
         if options.side:
@@ -66,6 +73,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     instance.use(files)
                     _compare_answers(instance.client(), options.folder, Path(home))
     return 0
+
+
+def _sizes(value: str) -> list[int]:
+    """Numbers in ascending order; ArgumentTypeError where one is none or not above zero."""
+    try:
+        sizes = sorted({int(part) for part in value.split(",")})
+    except ValueError:
+        sizes = []
+    if not sizes or sizes[0] < 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not numbers above zero, separated by commas")
+    return sizes
 
 
 def _compare_ingestion(folder: Path) -> None:

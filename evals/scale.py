@@ -52,13 +52,18 @@ PLAIN_BATCH = 5_000
 PARTS = ("embed the question", "Chroma", "vectors of the word hits", "words", "read the rows")
 
 
-def compare_sizes(folder: Path, sizes: Sequence[int]) -> None:
-    """Fill and measure one instance for each size, then print them side by side."""
+def compare_sizes(folder: Path, sizes: Sequence[int]) -> int:
+    """Fill and measure one instance for each size, then print them side by side; 2 where there is too little text."""
+    folder = folder.resolve()
+    if not read_sentences(folder):
+        print(f"{folder} holds no text file with {NEIGHBOURS} English sentences.", file=sys.stderr)
+        return 2
     told = []
     for size in sizes:
         print(f"{size} passages ...", file=sys.stderr)
         told.append(_in_a_process("fill", str(size), str(folder)))
     _print_table(sizes, told)
+    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,7 +152,7 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 
 
 def _fill(sentences: Sequence[Sequence[str]], size: int, folder: Path) -> dict[str, Any]:
-    with temporary_instance() as instance:
+    with temporary_instance({"DEBUG": ""}) as instance:
         instance.client()  # of an empty folder
         from backend.knowledge import services
         from backend.knowledge.index import close_index, get_index, switch_index
@@ -179,7 +184,7 @@ def _measure(questions: Sequence[str]) -> dict[str, Any]:
     client = Client(headers={"Authorization": f"Bearer {token}", "Host": "127.0.0.1"})
 
     def search(question: str, **filters: str) -> None:
-        response = client.get("/search", {"q": question, "k": K, **filters})
+        response = client.get("/search", {"q": question, "k": str(K), **filters})
         if response.status_code != 200 or not response.json()["results"]:
             raise SystemExit(f"/search answered {response.status_code}: {response.content[:200]!r}")
 
@@ -209,20 +214,19 @@ def _time_parts(index: KnowledgeIndex, questions: Sequence[str]) -> dict[str, fl
 
     spent: dict[str, list[float]] = {part: [] for part in PARTS}
 
-    def timed(part: str, work: Callable[[], Any]) -> Any:
+    def timed(part: str, work: Callable[..., Any], *arguments: Any) -> Any:
         began = time.perf_counter()
-        result = work()
+        result = work(*arguments)
         spent[part].append(time.perf_counter() - began)
         return result
 
     for question in questions:
-        vector = timed("embed the question", lambda question=question: index.embedder.embed_array([question])[0])
-        near = timed("Chroma", lambda vector=vector: index.vectors.query(vector, DEPTH))
-        words = timed("words", lambda question=question: index.lexical.query(question, DEPTH))
+        vector = timed("embed the question", index.embedder.embed_array, [question])[0]
+        near = timed("Chroma", index.vectors.query, vector, DEPTH)
+        words = timed("words", index.lexical.query, question, DEPTH)
         further = [hit.id for hit in words if hit.id not in {other.id for other in near}]
-        timed("vectors of the word hits", lambda further=further: index.vectors.vectors(further))
-        ids = [hit.id for hit in near][: READ_FACTOR * K]
-        timed("read the rows", lambda ids=ids: read_chunks(ids))
+        timed("vectors of the word hits", index.vectors.vectors, further)
+        timed("read the rows", read_chunks, [hit.id for hit in near][: READ_FACTOR * K])
     return {part: float(np.median(times[WARM_UP:])) * 1000 for part, times in spent.items()}
 
 

@@ -94,6 +94,57 @@ def test_only_the_given_sources_are_searched(retriever: HybridRetriever) -> None
     assert sources(retriever, "When does the office open?", source_ids=[]) == []
 
 
+SOURCES = 500
+SUBJECTS = ("leave", "office", "lunch", "travel", "salary", "training", "bicycles", "printers")
+CASES = {f"{n:04}": f"Case {n // 7} of {SUBJECTS[n % 8]} and {SUBJECTS[n % 5]}." for n in range(4 * SOURCES)}
+
+
+def case_source(chunk_id: str) -> str:
+    return f"source {int(chunk_id) % SOURCES}"
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Iterator[HybridRetriever]:
+    """2,000 chunks of 500 sources, so that filters lie on both sides of each limit."""
+
+    class Catalogue(Shelf):
+        def sources_of(self, ids: Sequence[str]) -> Mapping[str, str]:
+            return {chunk_id: case_source(chunk_id) for chunk_id in ids}
+
+    home, shelf = tmp_path_factory.mktemp("cases"), Catalogue(CASES)
+    vectors = VectorStore.open(home / "chroma", None, "test", 384)
+    lexical = LexicalIndex.open(home / "lexical")
+    vectors.upsert(list(CASES), embedder.embed_array(list(CASES.values())), [case_source(name) for name in CASES])
+    lexical.add([LexicalEntry(name, case_source(name), "", text) for name, text in CASES.items()])
+    lexical.commit()
+    yield HybridRetriever(
+        embedder=embedder, vectors=vectors, lexical=lexical, read_chunks=shelf.read, sources_of=shelf.sources_of, k=8
+    )
+    lexical.close()
+    vectors.close()
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [[3], [3, 40, 41, 300], range(90), range(250), range(1, SOURCES), range(SOURCES), [-1]],
+    ids=["one", "few", "a fifth", "half", "all but one", "all", "unknown"],
+)
+def test_a_filter_finds_what_the_indexes_own_filters_find(cases: HybridRetriever, chosen: Sequence[int]) -> None:
+    source_ids = [f"source {number}" for number in chosen]
+    for question in ("What is case 30 of travel?", "Who repairs printers and bicycles?"):
+        vector = cases.embedder.embed_array([question])[0]
+        own = cases.vectors.query(vector, 60, source_ids)
+        found = cases._nearest(vector, 60, source_ids)
+        assert [hit.score for hit in found] == pytest.approx([hit.score for hit in own], abs=1e-5)
+        assert {case_source(hit.id) for hit in found} <= set(source_ids)
+        by_words = cases.lexical.query(question, 60, source_ids)
+        worded = cases._best_worded(question, 60, source_ids)
+        assert [hit.score for hit in worded] == [hit.score for hit in by_words]
+        passages = cases.invoke(question, source_ids=source_ids)
+        assert {case_source(one.metadata["source"].removesuffix(".md")) for one in passages} <= set(source_ids)
+        assert len(passages) == min(8, len(own))
+
+
 def test_equal_texts_are_returned_once(retriever: HybridRetriever, shelf: Shelf) -> None:
     shelf.texts["food"] = shelf.texts["office"]
     assert sources(retriever.model_copy(update={"k": 4}), "Oslo office").count("food.md") <= 1

@@ -36,6 +36,7 @@ SIDES = ("footnote", "baseline")
 SHIPPED = Path(__file__).resolve().parent.parent / "knowledge"
 QUESTIONS = 60  # asked of each side, in turn, so that a slow moment of the machine hits both
 WARM_UP = 5
+SMALLEST = 100  # passages, with --scale
 MODEL = "openai:bench"
 REPLY = "This is what the passages say about it, in a sentence of about twenty words, which are sent one by one now."
 
@@ -76,13 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _sizes(value: str) -> list[int]:
-    """Numbers in ascending order; ArgumentTypeError where one is none or not above zero."""
+    """Numbers in ascending order; ArgumentTypeError where one is none, or too small to hold what is filtered by."""
     try:
         sizes = sorted({int(part) for part in value.split(",")})
     except ValueError:
         sizes = []
-    if not sizes or sizes[0] < 1:
-        raise argparse.ArgumentTypeError(f"{value!r} is not numbers above zero, separated by commas")
+    if not sizes or sizes[0] < SMALLEST:
+        raise argparse.ArgumentTypeError(f"{value!r} is not numbers from {SMALLEST} on, separated by commas")
     return sizes
 
 

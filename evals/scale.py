@@ -41,6 +41,7 @@ SENTENCES = 8_000  # of the folder, at the most: their embedding takes a minute 
 NOISE = 0.25  # length of what is added to a vector of unit length
 LONE, HALF, REST = "lone.md", "rest/half", "rest"  # one source; half of them; all but that one
 TEXTS = ("*.md", "*.txt")
+WRAPPED = re.compile(r"(?<=\S)\n(?=\w)")  # a line that goes on in the next
 SENTENCE = re.compile(r"(?<![^\s*])[A-Z][^.!?\n<>|`#\[\]]{30,300}[.!?](?=\s|$)")
 
 QUESTIONS = 300
@@ -83,14 +84,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_sentences(folder: Path) -> list[list[str]]:
-    """The sentences of each text below the folder, in order; of a large folder, some texts from all over it."""
+    """The sentences of each text below the folder, in order; of a large folder, some texts from all over it. A text too
+    short to take a passage from is joined to the next.
+    """
     files = sorted(path for pattern in TEXTS for path in folder.rglob(pattern))
     random.Random(0).shuffle(files)  # noqa: S311 (nothing secret)
     found: list[list[str]] = []
+    sentences: list[str] = []
     for path in files:
-        sentences = SENTENCE.findall(path.read_text("utf-8", "replace"))
-        if len(sentences) >= NEIGHBOURS and sum(map(len, found)) < SENTENCES:
+        text = WRAPPED.sub(" ", path.read_text("utf-8", "replace"))
+        sentences = sentences + SENTENCE.findall(text)
+        if len(sentences) >= NEIGHBOURS:
             found.append(sentences)
+            sentences = []
+        if sum(map(len, found)) >= SENTENCES:
+            break
     return found
 
 
@@ -113,15 +121,15 @@ def make_files(sentences: Sequence[Sequence[str]], passages: int) -> dict[str, b
 
 
 def make_questions(sentences: Sequence[Sequence[str]]) -> list[str]:
-    """Different questions, each a few words in a row from one sentence."""
+    """Different questions, each a few words in a row from one sentence; fewer where there is little text."""
     chance = random.Random(1)  # noqa: S311
     found: dict[str, None] = {}
-    while len(found) < QUESTIONS + WARM_UP:
+    for _ in range(20 * QUESTIONS):
         words = chance.choice(chance.choice(sentences)).rstrip(".!?").split()
         length = chance.randint(4, 12)
         start = chance.randrange(max(1, len(words) - length + 1))
         found[" ".join(words[start : start + length]) + "?"] = None
-    return list(found)
+    return list(found)[: QUESTIONS + WARM_UP]
 
 
 class SentenceMeans(Embedder):

@@ -129,20 +129,22 @@ def cases(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Itera
     [[3], [3, 40, 41, 300], range(90), range(250), range(1, SOURCES), range(SOURCES), [-1]],
     ids=["one", "few", "a fifth", "half", "all but one", "all", "unknown"],
 )
-def test_a_filter_finds_what_the_indexes_own_filters_find(cases: HybridRetriever, chosen: Sequence[int]) -> None:
+def test_a_filter_finds_the_best_of_its_sources(cases: HybridRetriever, chosen: Sequence[int]) -> None:
     source_ids = [f"source {number}" for number in chosen]
     for question in ("What is case 30 of travel?", "Who repairs printers and bicycles?"):
         vector = cases.embedder.embed_array([question])[0]
-        own = cases.vectors.query(vector, 60, source_ids)
+        exact = cases.vectors.compare(vector, [name for name in CASES if case_source(name) in source_ids])[:60]
         found = cases._nearest(vector, 60, source_ids)
-        assert [hit.score for hit in found] == pytest.approx([hit.score for hit in own], abs=1e-5)
+        assert len(found) == len(exact)
+        near_enough = [hit for hit in found if hit.score >= exact[-1].score - 1e-5]
+        assert len(near_enough) >= 0.95 * len(exact), "as many as the graph finds without a filter"
         assert {case_source(hit.id) for hit in found} <= set(source_ids)
         by_words = cases.lexical.query(question, 60, source_ids)
         worded = cases._best_worded(question, 60, source_ids)
         assert [hit.score for hit in worded] == [hit.score for hit in by_words]
         passages = cases.invoke(question, source_ids=source_ids)
         assert {case_source(one.metadata["source"].removesuffix(".md")) for one in passages} <= set(source_ids)
-        assert len(passages) == min(8, len(own))
+        assert len(passages) == min(8, len(exact))
 
 
 def test_equal_texts_are_returned_once(retriever: HybridRetriever, shelf: Shelf) -> None:

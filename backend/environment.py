@@ -7,11 +7,12 @@ Values come from the process environment, then from `.env` beside manage.py. The
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import secrets
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from django.core.exceptions import ImproperlyConfigured
 from dotenv import load_dotenv
@@ -41,6 +42,9 @@ class Environment(BaseSettings):
     chat_model: str = Field("extractive", alias="CHAT_MODEL")
     chat_model_timeout: float = Field(60.0, alias="CHAT_MODEL_TIMEOUT", gt=0)
     embedding_model: str = Field("minilm", alias="EMBEDDING_MODEL")
+    reranker: str = Field("", alias="RERANKER", pattern=r"^$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    reranker_options: Annotated[dict[str, Any], NoDecode] = Field({}, alias="RERANKER_OPTIONS")
+    rerank_depth: int = Field(30, alias="RERANK_DEPTH", ge=1, le=200)
     no_match: Literal["abstain", "model"] = Field("abstain", alias="NO_MATCH")
     calibration: str = Field("", alias="CALIBRATION")
     prompt: str = Field("default", alias="PROMPT", pattern=r"^[A-Za-z0-9_-]+$")
@@ -64,6 +68,16 @@ class Environment(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("reranker_options", mode="before")
+    @classmethod
+    def _from_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError("it is not a JSON object") from error
 
     @field_validator("data_dir", "knowledge_dir")
     @classmethod

@@ -36,6 +36,7 @@ SIDES = ("footnote", "baseline")
 SHIPPED = Path(__file__).resolve().parent.parent / "knowledge"
 QUESTIONS = 60  # asked of each side, in turn, so that a slow moment of the machine hits both
 WARM_UP = 5
+SMALLEST = 100  # passages, with --scale
 MODEL = "openai:bench"
 REPLY = "This is what the passages say about it, in a sentence of about twenty words, which are sent one by one now."
 
@@ -43,12 +44,19 @@ REPLY = "This is what the passages say about it, in a sentence of about twenty w
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m evals.bench", description="How fast, beside a plain script.")
     parser.add_argument("folder", nargs="?", type=Path, default=SHIPPED, help="files to read (default: knowledge/)")
+    parser.add_argument(
+        "--scale", type=_sizes, metavar="N,N,...", help="only /search, over so many passages made of the folder's texts"
+    )
     parser.add_argument("--ingest-only", action="store_true", help="no searches and no chats")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)  # ingest on one side, and print it as JSON
     options = parser.parse_args(arguments)
     if not options.folder.is_dir():
         print(f"There is no folder {options.folder}.", file=sys.stderr)
         return 2
+    if options.scale:
+        from evals.scale import compare_sizes
+
+        return compare_sizes(options.folder, options.scale)
     files = {p.relative_to(options.folder).as_posix(): p for p in sorted(options.folder.rglob("*")) if p.is_file()}
     with tempfile.TemporaryDirectory(prefix="footnote-bench-") as home:
         if options.side:
@@ -66,6 +74,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     instance.use(files)
                     _compare_answers(instance.client(), options.folder, Path(home))
     return 0
+
+
+def _sizes(value: str) -> list[int]:
+    """Numbers in ascending order; ArgumentTypeError where one is none, or too small to hold what is filtered by."""
+    try:
+        sizes = sorted({int(part) for part in value.split(",")})
+    except ValueError:
+        sizes = []
+    if not sizes or sizes[0] < SMALLEST:
+        raise argparse.ArgumentTypeError(f"{value!r} is not numbers from {SMALLEST} on, separated by commas")
+    return sizes
 
 
 def _compare_ingestion(folder: Path) -> None:
@@ -100,10 +119,10 @@ def _ingest_here(folder: Path, files: Mapping[str, Path], home: Path) -> dict[st
         from backend.knowledge.models import Chunk, Source
 
         embedder = get_index().embedder
-        embedder.embed_query("The first request prepares the model.")
+        embedder.embed_documents(["The first request", "prepares the model."])
         instance.use(files)
         spent = _time(instance.client)
-        peak = _peak_mb()
+        peak = peak_mb()
         services.end_idle_parser(0)
         texts = list(Chunk.objects.current().values_list("embed_text", flat=True))
         pages = sum(count or 0 for count in Source.objects.values_list("current_version__pages", flat=True))
@@ -115,12 +134,12 @@ def _ingest_plainly(folder: Path, files: Mapping[str, Path], home: Path) -> dict
     from vectorstore.embeddings import load_embeddings
 
     embedder = load_embeddings("minilm", home)
-    embedder.embed_query("The first request prepares the model.")
+    embedder.embed_documents(["The first request", "prepares the model."])
     embed = sentence_transformers()
     baseline = Baseline(embedder, home / "chroma", embed)
     baseline.embed(["The first request prepares the model."])
     spent = _time(lambda: baseline.ingest(folder))
-    peak = _peak_mb()
+    peak = peak_mb()
     texts = baseline.collection.get(limit=30_000)["documents"]
     bare = _time(lambda: baseline.embed(texts))
     model = "sentence-transformers" if embed else "Footnote's own"
@@ -132,7 +151,7 @@ def _told(spent: _Spent, passages: int, bare: _Spent, peak_mb: float, **more: An
     return {**told, **more}
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
     """Of this process and its living children so far; on other systems than Linux of this process alone."""
     try:
         ids = [

@@ -76,6 +76,7 @@ class MiniLM(Embedder):
         self.fingerprint = f"minilm-{WEIGHTS_SHA256[:8]}-{GRAPH}"
         self._local = threading.local()
         self._loading = threading.Lock()
+        self._compiled: dict[int, Any] = {}
 
     def embed_array(self, texts: Sequence[str]) -> np.ndarray:
         result = np.empty((len(texts), self.dimensions), np.float32)
@@ -92,11 +93,14 @@ class MiniLM(Embedder):
         return result
 
     def _infer(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """One request object a thread: a query does not wait for a long batch of another thread."""
-        request = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._model.create_infer_request()
-        output: np.ndarray = request.infer({"input_ids": ids, "attention_mask": mask}, share_inputs=True)[0]
+        """A text alone, as questions are, has a model and a processor of its own: one compiled model works at one batch
+        at a time, so that a question would wait for the batches of a sync.
+        """
+        threads = 1 if len(ids) == 1 else os.cpu_count() or 1
+        requests: dict[int, Any] = self._local.__dict__.setdefault("requests", {})
+        if threads not in requests:
+            requests[threads] = self._model(threads).create_infer_request()
+        output: np.ndarray = requests[threads].infer({"input_ids": ids, "attention_mask": mask}, share_inputs=True)[0]
         return output
 
     @cached_property
@@ -109,21 +113,20 @@ class MiniLM(Embedder):
         tokenizer.no_padding()
         return tokenizer
 
-    @cached_property
-    def _model(self) -> Any:
+    def _model(self, threads: int) -> Any:
+        """The model run by that many threads; its vectors are the same by any number. Each takes about 20 MB."""
         with self._loading:
-            if (model := self.__dict__.get("_compiled")) is None:
+            if threads not in self._compiled:
                 import openvino as ov
 
                 core = ov.Core()
                 options = {
                     "PERFORMANCE_HINT": "LATENCY",
-                    "INFERENCE_NUM_THREADS": os.cpu_count() or 1,
+                    "INFERENCE_NUM_THREADS": threads,
                     "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0 if _has_matrix_unit() else QUANTIZED_TOGETHER,
                 }
-                model = core.compile_model(core.read_model(self._converted()), "CPU", options)
-                self.__dict__["_compiled"] = model
-        return model
+                self._compiled[threads] = core.compile_model(core.read_model(self._converted()), "CPU", options)
+        return self._compiled[threads]
 
     def _converted(self) -> Path:
         """The converted model; made at the first use, complete or not there, also when two processes start at once."""

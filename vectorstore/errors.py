@@ -3,7 +3,8 @@
 VectorStoreError
 ├── IndexUnavailable    the vector index does not answer (a Chroma server that is down)
 ├── IndexDamaged        the word index cannot be opened; wipe it and fill it again from the database
-└── EmbeddingsUnavailable  the model's weights are missing or not the expected ones, or the provider cannot be loaded
+├── EmbeddingsUnavailable  the model's weights are missing or not the expected ones, or the provider cannot be loaded
+└── RerankerUnavailable the configured reranker cannot be loaded
 """
 
 
@@ -21,3 +22,7 @@ class IndexDamaged(VectorStoreError):
 
 class EmbeddingsUnavailable(VectorStoreError):
     """The embedding model cannot be loaded."""
+
+
+class RerankerUnavailable(VectorStoreError):
+    """The configured reranker cannot be loaded."""

@@ -115,6 +115,12 @@ class LexicalIndex:
         hits = searcher.search(query, searcher.num_docs, count=False).hits
         return {searcher.doc(address)["id"][0] for _, address in hits}
 
+    def ids_among(self, source_ids: Sequence[str], most: int) -> list[str]:
+        """Ids of the chunks of these sources; any `most` of them where there are more."""
+        searcher = self._index.searcher()
+        hits = searcher.search(self._of_sources(source_ids), most, count=False).hits
+        return sorted(searcher.doc(address)["id"][0] for _, address in hits)
+
     def query(self, text: str, k: int, source_ids: Sequence[str] | None = None) -> list[Hit]:
         """The `k` best chunks by BM25, best first, ties by id; `source_ids` limits where to look."""
         import tantivy
@@ -130,10 +136,7 @@ class LexicalIndex:
         ]
         query = tantivy.Query.boolean_query(either)
         if source_ids is not None:
-            among = tantivy.Query.const_score_query(
-                tantivy.Query.term_set_query(schema, "source_id", list(source_ids)), 0.0
-            )
-            query = tantivy.Query.boolean_query([(must, query), (must, among)])
+            query = tantivy.Query.boolean_query([(must, query), (must, self._of_sources(source_ids))])
         searcher = self._index.searcher()
         hits = searcher.search(query, k, count=False).hits
         found = [Hit(searcher.doc(address)["id"][0], float(score)) for score, address in hits]
@@ -162,6 +165,12 @@ class LexicalIndex:
                 self._writer.rollback()
                 self._writer.wait_merging_threads()
                 self._writer = None
+
+    def _of_sources(self, source_ids: Sequence[str]) -> Any:
+        import tantivy
+
+        among = tantivy.Query.term_set_query(self._index.schema, "source_id", list(source_ids))
+        return tantivy.Query.const_score_query(among, 0.0)
 
     def _open_writer(self) -> Any:
         if self._writer is None:

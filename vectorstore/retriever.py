@@ -7,6 +7,7 @@ in common. Ranks are not used: they would make the best of nothing look like the
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,8 @@ from pydantic import ConfigDict
 
 from vectorstore.embeddings import Embedder
 from vectorstore.lexical import LexicalIndex
-from vectorstore.store import VectorStore
+from vectorstore.reranker import Reranker
+from vectorstore.store import Hit, VectorStore
 
 # Weight of the cosine, by kind of passage, tuned on the development sets (docs/adr/0005). Names, numbers and rare words
 # decide among paragraphs; people who ask a FAQ use other words than it does.
@@ -28,13 +30,23 @@ BM25_SATURATION = 2.2  # k1 + 1 of BM25 with k1 = 1.2, tantivy's: the most that 
 DEPTH = 60  # candidates from each index
 READ_FACTOR = 3  # times k candidates are read at once; mostly the first time is enough
 
+# The indexes' own filters take time for each source that is named and each of its chunks: 0.4 s where the filter leaves
+# nearly all of 100,000. So a few chunks are compared one by one, and those of many are picked out of the best of all.
+FEW_CHUNKS = 300  # that many vectors are read in 8 ms
+FEW_SOURCES = 300  # that many are looked up in the word index in 1 ms
+WIDEN = 4  # times more hits than are wanted are looked through at first, and again where that was nearly enough
+MOST_LOOKED_THROUGH = 2_000  # beyond it the indexes' own filters are as quick
+
 
 class HybridRetriever(BaseRetriever):
     """The `k` best current passages for a question, best first; deterministic, ties by source path and place.
 
     `read_chunks` maps chunk ids to Documents and leaves out those that may not be answered from; what it leaves out is
-    made up for by looking deeper. Each returned Document carries in its metadata `score` in [0, 1], `similarity` (the
-    cosine with the question) and `lexical` in [0, 1]. Equal texts of several files are returned once.
+    made up for by looking deeper. `sources_of` maps chunk ids to the ids of their sources, for a search among some.
+    Each returned Document carries in its metadata `score` in [0, 1], `similarity` (the cosine with the question) and
+    `lexical` in [0, 1]. Equal texts of several files are returned once.
+
+    A `reranker` is given the `rerank_depth` best; the order is then its own, and `score` still tells what it was.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -43,8 +55,11 @@ class HybridRetriever(BaseRetriever):
     vectors: VectorStore
     lexical: LexicalIndex
     read_chunks: Callable[[Sequence[str]], Mapping[str, Document]]
+    sources_of: Callable[[Sequence[str]], Mapping[str, str]]
     k: int = 8
     depth: int = DEPTH
+    reranker: Reranker | None = None
+    rerank_depth: int = 30
 
     def _get_relevant_documents(
         self,
@@ -55,41 +70,81 @@ class HybridRetriever(BaseRetriever):
     ) -> list[Document]:
         if not query.strip() or (source_ids is not None and not source_ids):
             return []
+        if self.reranker is None:
+            return self._find(query, self.k, source_ids)
+        found = self._find(query, max(self.k, self.rerank_depth), source_ids)
+        return self.reranker.rerank(query, found)[: self.k]
+
+    def _find(self, query: str, k: int, source_ids: Sequence[str] | None) -> list[Document]:
+        """The `k` best by score."""
         vector = self.embedder.embed_array([query])[0]
-        depth = max(self.depth, self.k)
+        depth = max(self.depth, k)
         while True:
             scored, exhausted = self._candidates(query, vector, depth, source_ids)
-            found = self._best(scored)
-            if len(found) >= self.k or exhausted:
+            found = self._best(scored, k)
+            if len(found) >= k or exhausted:
                 return found
             depth *= 4
 
-    def _best(self, scored: Mapping[str, tuple[float, float]]) -> list[Document]:
+    def _best(self, scored: Mapping[str, tuple[float, float]], k: int) -> list[Document]:
         """The `k` best of the candidates; no more of them are read than it takes to be sure of these."""
         bounds = {chunk_id: max(fuse(*both), fuse(*both, "faq")) for chunk_id, both in scored.items()}
         order = sorted(bounds, key=lambda chunk_id: (-bounds[chunk_id], chunk_id))
         read: dict[str, Document] = {}
         ranked: list[Document] = []
-        for start in range(0, len(order), READ_FACTOR * self.k):
-            part = order[start : start + READ_FACTOR * self.k]
-            if len(ranked) == self.k and ranked[-1].metadata["score"] > bounds[part[0]]:
+        for start in range(0, len(order), READ_FACTOR * k):
+            part = order[start : start + READ_FACTOR * k]
+            if len(ranked) == k and ranked[-1].metadata["score"] > bounds[part[0]]:
                 break
             read.update(self.read_chunks(part))
-            ranked = _rank(scored, read)[: self.k]
+            ranked = _rank(scored, read)[:k]
         return ranked
 
     def _candidates(
         self, query: str, vector: np.ndarray, depth: int, source_ids: Sequence[str] | None
     ) -> tuple[dict[str, tuple[float, float]], bool]:
         """(cosine, lexical share) by chunk id, and whether there is nothing beyond these."""
-        dense = self.vectors.query(vector, depth, source_ids)
-        words = self.lexical.query(query, depth, source_ids)
+        dense = self._nearest(vector, depth, source_ids)
+        words = self._best_worded(query, depth, source_ids)
         similarity = {hit.id: hit.score for hit in dense}
         similarity |= self._cosines(vector, [hit.id for hit in words if hit.id not in similarity])
         most = BM25_SATURATION * sum(self.lexical.idf(self.lexical.terms(query)))
         share = {hit.id: min(1.0, hit.score / most) for hit in words} if most > 0 else {}
         scored = {chunk_id: (cosine, share.get(chunk_id, 0.0)) for chunk_id, cosine in similarity.items()}
         return scored, len(dense) < depth and len(words) < depth
+
+    def _nearest(self, vector: np.ndarray, depth: int, source_ids: Sequence[str] | None) -> list[Hit]:
+        if source_ids is None:
+            return self.vectors.query(vector, depth)
+        if len(source_ids) <= FEW_SOURCES:
+            ids = self.lexical.ids_among(source_ids, FEW_CHUNKS + 1)
+            if 0 < len(ids) <= FEW_CHUNKS:
+                return self.vectors.compare(vector, ids)[:depth]
+        found = self._picked_out(functools.partial(self.vectors.query, vector), depth, source_ids)
+        return self.vectors.query(vector, depth, source_ids) if found is None else found
+
+    def _best_worded(self, query: str, depth: int, source_ids: Sequence[str] | None) -> list[Hit]:
+        if source_ids is None or len(source_ids) <= FEW_SOURCES:
+            return self.lexical.query(query, depth, source_ids)
+        found = self._picked_out(functools.partial(self.lexical.query, query), depth, source_ids)
+        return self.lexical.query(query, depth, source_ids) if found is None else found
+
+    def _picked_out(
+        self, search: Callable[[int], list[Hit]], depth: int, source_ids: Sequence[str]
+    ) -> list[Hit] | None:
+        """The `depth` best of these sources, out of the best of all; None where they are too rare among those."""
+        wanted = frozenset(source_ids)
+        for width in (WIDEN * depth, WIDEN * WIDEN * depth):
+            if width > MOST_LOOKED_THROUGH:
+                break
+            hits = search(width)
+            source_of = self.sources_of([hit.id for hit in hits])
+            found = [hit for hit in hits if source_of.get(hit.id) in wanted]
+            if len(found) >= depth or len(hits) < width:
+                return found[:depth]
+            if len(found) * WIDEN < depth:
+                break
+        return None
 
     def _cosines(self, vector: np.ndarray, ids: Sequence[str]) -> dict[str, float]:
         stored = self.vectors.vectors(ids) if ids else {}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 WRITE_BATCH = 5_000  # below Chroma's own limit of 5,461 records
 READ_PAGE = 10_000  # an unbounded get() fails above 32,766 rows
-SEARCH_EF = 200  # HNSW candidates: recall at 60 of 100,000
+NEIGHBOURS, CONSTRUCTION_EF, SEARCH_EF = 32, 200, 400  # of the HNSW graph: recall at 60 of 100,000 (docs/scale.md)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -137,6 +137,12 @@ class VectorStore:
         ]
         return sorted(hits, key=lambda hit: (-hit.score, hit.id))
 
+    def compare(self, vector: np.ndarray, ids: Sequence[str]) -> list[Hit]:
+        """Those of these ids that are there, by their cosine similarity, exactly; best first, ties by id."""
+        stored = self.vectors(ids)
+        hits = [Hit(chunk_id, float(stored[chunk_id] @ vector)) for chunk_id in stored]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+
     def count(self) -> int:
         """How many vectors there are."""
         return _asking(self._collection.count)
@@ -161,12 +167,22 @@ def _name_of(fingerprint: str) -> str:
 
 
 def _collection(client: ClientAPI, fingerprint: str, dimensions: int) -> Collection:
-    return client.get_or_create_collection(
+    collection = client.get_or_create_collection(
         _name_of(fingerprint),
         embedding_function=None,
-        configuration={"hnsw": {"space": "cosine", "ef_search": SEARCH_EF}},
+        configuration={
+            "hnsw": {
+                "space": "cosine",
+                "max_neighbors": NEIGHBOURS,
+                "ef_construction": CONSTRUCTION_EF,
+                "ef_search": SEARCH_EF,
+            }
+        },
         metadata={"dimensions": dimensions},
     )
+    if (collection.configuration.get("hnsw") or {}).get("ef_search") != SEARCH_EF:  # it was made by another release
+        collection.modify(configuration={"hnsw": {"ef_search": SEARCH_EF}})
+    return collection
 
 
 def _asking(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

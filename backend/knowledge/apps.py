@@ -5,6 +5,10 @@ class KnowledgeConfig(AppConfig):
     name = "backend.knowledge"
 
     def ready(self) -> None:
-        from backend.api.checks import register
+        from django.core import checks
 
+        from backend.api.checks import register
+        from backend.knowledge.readiness import check_reranker
+
+        checks.register(check_reranker)
         register("index", "backend.knowledge.readiness.check_index")

@@ -6,9 +6,11 @@ the owner holds `DATA_DIR/index.lock`; anyone else gets IndexBusy and asks the o
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ from vectorstore.errors import IndexDamaged
 if TYPE_CHECKING:
     from vectorstore.embeddings import Embedder
     from vectorstore.lexical import LexicalIndex
+    from vectorstore.reranker import Reranker
     from vectorstore.store import VectorStore
 
 
@@ -75,6 +78,19 @@ def close_index() -> None:
             _retired.clear()
             _opened.close()
             _opened = None
+
+
+def configured_reranker() -> Reranker | None:
+    """What looks at the best passages a second time, if anything; it is kept, and loaded at its first use."""
+    env = settings.ENV
+    return _reranker(env.reranker, json.dumps(env.reranker_options)) if env.reranker else None
+
+
+@cache
+def _reranker(name: str, options: str) -> Reranker:
+    from vectorstore.reranker import Reranker, find_compressor
+
+    return Reranker(lambda: find_compressor(name)(**json.loads(options)))
 
 
 def switch_index(embedder: Embedder, vectors: VectorStore) -> None:

@@ -1,4 +1,4 @@
-"""Whether questions can be answered from the index, for /readyz.
+"""Whether questions can be answered from the index, for /readyz; and whether RERANKER can be, before anything starts.
 
 Ready means that the folder was compared since this process started: files removed meanwhile no longer answer. On the
 very first start (no sync was ever complete) it also means that everything found was indexed.
@@ -7,11 +7,15 @@ very first start (no sync was ever complete) it also means that everything found
 from __future__ import annotations
 
 import threading
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error
 
 from backend.api.checks import Check
 from backend.knowledge.index import get_index, is_open
 from backend.knowledge.selectors import latest_sync
-from vectorstore.errors import IndexUnavailable
+from vectorstore.errors import IndexUnavailable, RerankerUnavailable
 
 _compared = threading.Event()
 
@@ -41,3 +45,16 @@ def check_index() -> Check:
         done, total = progress.get("done", 0), progress.get("total", 0)
         return Check(ok=False, detail=f"the first sync is under way: {done} of {total} files")
     return Check(ok=True, detail=f"{index.vectors.count()} passages")
+
+
+def check_reranker(**_: Any) -> list[CheckMessage]:
+    """Django's system check: a command that serves or syncs does not start with a RERANKER that is not there."""
+    if not settings.ENV.reranker:
+        return []
+    from vectorstore.reranker import find_compressor
+
+    try:
+        find_compressor(settings.ENV.reranker)
+    except RerankerUnavailable as error:
+        return [Error(str(error), "Install its package, or correct RERANKER.", id="knowledge.E001")]
+    return []

@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Left, Substr
 from langchain_core.documents import Document
 
-from backend.knowledge.index import KnowledgeIndex
+from backend.knowledge.index import KnowledgeIndex, configured_reranker
 from backend.knowledge.models import Chunk, Source, SourceVersion, SyncRun, SyncState, Task, fold, fold_language
 from backend.knowledge.sync import folder_identity
 
@@ -46,7 +46,7 @@ def read_chunks(ids: Sequence[str]) -> Mapping[str, Document]:
     sync has seen it yet; so a deleted file stops answering at once, not when the watcher wakes.
     """
     # Plain values: to make three model instances of each row would take twice as long as to read it.
-    rows = Chunk.objects.current().filter(id__in=ids).values_list("text", *PASSAGE_FIELDS.values())
+    rows = Chunk.objects.current().filter(id__in=ids).order_by().values_list("text", *PASSAGE_FIELDS.values())
     found = {
         row[1]: Document(page_content=row[0], metadata=dict(zip(PASSAGE_FIELDS, row[1:], strict=True))) for row in rows
     }
@@ -56,12 +56,25 @@ def read_chunks(ids: Sequence[str]) -> Mapping[str, Document]:
     return {chunk_id: document for chunk_id, document in found.items() if document.metadata["source"] not in vanished}
 
 
+def sources_of(ids: Sequence[str]) -> dict[str, str]:
+    """The source's id of each of these chunks that the catalogue knows."""
+    rows = Chunk.objects.filter(id__in=ids).order_by().values_list("id", "source_id")
+    return {chunk_id: str(source_id) for chunk_id, source_id in rows}
+
+
 def make_retriever(index: KnowledgeIndex, k: int) -> HybridRetriever:
     """The product's retriever over the current chunks."""
     from vectorstore.retriever import HybridRetriever
 
     return HybridRetriever(
-        embedder=index.embedder, vectors=index.vectors, lexical=index.lexical, read_chunks=read_chunks, k=k
+        embedder=index.embedder,
+        vectors=index.vectors,
+        lexical=index.lexical,
+        read_chunks=read_chunks,
+        sources_of=sources_of,
+        k=k,
+        reranker=configured_reranker(),
+        rerank_depth=settings.ENV.rerank_depth,
     )
 
 

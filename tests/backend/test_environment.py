@@ -72,12 +72,24 @@ def test_loopback_is_not_production(given: pytest.MonkeyPatch, host: str) -> Non
         ("LOG_LEVEL", "LOUD"),
         ("CHAT_MODEL_TIMEOUT", "-1"),
         ("OCR_LANGUAGES", "eng; rm"),
+        ("RERANKER", "package.module.Class"),
+        ("RERANKER", "package.module:Class()"),
+        ("RERANKER_OPTIONS", "model=small"),
+        ("RERANKER_OPTIONS", '["small"]'),
+        ("RERANK_DEPTH", "0"),
     ],
 )
 def test_a_bad_value_is_named(given: pytest.MonkeyPatch, name: str, value: str) -> None:
     given.setenv(name, value)
     with pytest.raises(ImproperlyConfigured, match=name):
         read_environment()
+
+
+def test_a_reranker_and_its_options_are_read(given: pytest.MonkeyPatch) -> None:
+    given.setenv("RERANKER", "package.module:make_it")
+    given.setenv("RERANKER_OPTIONS", '{"top_n": 20, "model": "small"}')
+    env = read_environment()
+    assert (env.reranker, env.reranker_options) == ("package.module:make_it", {"top_n": 20, "model": "small"})
 
 
 def test_an_empty_value_is_the_default(given: pytest.MonkeyPatch) -> None:

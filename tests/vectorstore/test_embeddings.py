@@ -66,6 +66,19 @@ def test_many_threads_get_the_same_vectors(embedder: Embedder) -> None:
             assert (vectors * expected).sum(1).min() > 0.999
 
 
+def test_a_question_does_not_wait_for_the_batches_of_a_sync(embedder: Embedder) -> None:
+    """A question beside an endless sync is answered in the middle of one call's batches, not after them."""
+    long_call = [f"Passage {number} " + "about the budget of the coming year " * 30 for number in range(96)]
+    embedder.embed_query("both models are loaded")
+    with ThreadPoolExecutor(1) as pool:
+        sync = pool.submit(embedder.embed_array, long_call)
+        asked = 0
+        while not sync.done():
+            embedder.embed_query(f"How long is leave number {asked}?")
+            asked += 1
+    assert asked > 3 * len(long_call) / embeddings.BATCH_TEXTS, "several for each batch"
+
+
 def test_a_faq_pair_lies_half_way_between_its_question_and_the_whole(embedder: Embedder) -> None:
     question, pair = "How do I log in?", "How do I log in?\nUse your mail address."
     both = embedder.embed_array([question, pair])

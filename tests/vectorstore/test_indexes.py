@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from vectorstore.errors import IndexDamaged, IndexUnavailable
 from vectorstore.lexical import LexicalEntry, LexicalIndex
-from vectorstore.store import VectorStore
+from vectorstore.store import SEARCH_EF, VectorStore
 
 
 @pytest.fixture
@@ -49,6 +50,29 @@ def test_an_upsert_replaces_and_survives_reopening(tmp_path: Path) -> None:
     other = VectorStore.open(tmp_path / "chroma", None, "other", 3)
     assert other.count() == 0
     again.close()
+
+
+def test_a_collection_of_another_release_is_searched_as_widely_as_a_new_one(tmp_path: Path) -> None:
+    import chromadb
+
+    client: Any = chromadb.PersistentClient(
+        str(tmp_path / "chroma"), chromadb.config.Settings(anonymized_telemetry=False)
+    )
+    before = client.create_collection("chunks-test", configuration={"hnsw": {"space": "cosine", "ef_search": 50}})
+    before.add(ids=["a"], embeddings=AXES[:1], metadatas=[{"source_id": "s"}])
+    client.close()
+    for _ in range(2):
+        store = VectorStore.open(tmp_path / "chroma", None, "test", 3)
+        kept: Any = store._client.get_collection("chunks-test").configuration["hnsw"]
+        assert (kept["ef_search"], kept["space"]) == (SEARCH_EF, "cosine")
+        assert [hit.id for hit in store.query(AXES[0], 1)] == ["a"]
+        store.close()
+
+
+def test_given_ids_are_compared_exactly(store: VectorStore) -> None:
+    store.upsert(["a", "b", "c"], AXES, ["s"] * 3)
+    hits = store.compare(np.array([0.6, 0.8, 0], np.float32), ["c", "a", "unknown", "b"])
+    assert [(hit.id, round(hit.score, 3)) for hit in hits] == [("b", 0.8), ("a", 0.6), ("c", 0.0)]
 
 
 def test_more_ids_than_one_page_are_all_listed(store: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,6 +123,8 @@ def test_words_of_deleted_chunks_are_gone_and_of_one_source_are_found(words: Lex
     assert {hit.id for hit in words.query("office leave", 5, ["s1"])} == {"a", "b"}
     assert {hit.id for hit in words.query("office leave 東京", 5, ["s2"])} == {"c"}
     assert words.query("office", 5, []) == []
+    assert words.ids_among(["s1", "nowhere"], 5) == ["a", "b"]
+    assert len(words.ids_among(["s1", "s2"], 2)) == 2
     words.delete(["b"])
     words.commit()
     assert words.query("office", 5) == []

@@ -38,6 +38,9 @@ class Shelf:
             if chunk_id in self.texts
         }
 
+    def sources_of(self, ids: Sequence[str]) -> Mapping[str, str]:
+        return {chunk_id: f"of {chunk_id}" for chunk_id in ids if chunk_id in self.texts}
+
 
 @pytest.fixture
 def shelf() -> Shelf:
@@ -51,7 +54,9 @@ def retriever(tmp_path: Path, embedder: Embedder, shelf: Shelf) -> Iterator[Hybr
     vectors.upsert(list(TEXTS), embedder.embed_array(list(TEXTS.values())), [f"of {name}" for name in TEXTS])
     lexical.add([LexicalEntry(name, f"of {name}", "", text) for name, text in TEXTS.items()])
     lexical.commit()
-    yield HybridRetriever(embedder=embedder, vectors=vectors, lexical=lexical, read_chunks=shelf.read, k=2)
+    yield HybridRetriever(
+        embedder=embedder, vectors=vectors, lexical=lexical, read_chunks=shelf.read, sources_of=shelf.sources_of, k=2
+    )
     lexical.close()
     vectors.close()
 
@@ -87,6 +92,59 @@ def test_what_may_not_be_answered_from_is_made_up_for_by_looking_deeper(
 def test_only_the_given_sources_are_searched(retriever: HybridRetriever) -> None:
     assert sources(retriever, "When does the office open?", source_ids=["of food"]) == ["food.md"]
     assert sources(retriever, "When does the office open?", source_ids=[]) == []
+
+
+SOURCES = 500
+SUBJECTS = ("leave", "office", "lunch", "travel", "salary", "training", "bicycles", "printers")
+CASES = {f"{n:04}": f"Case {n // 7} of {SUBJECTS[n % 8]} and {SUBJECTS[n % 5]}." for n in range(4 * SOURCES)}
+
+
+def case_source(chunk_id: str) -> str:
+    return f"source {int(chunk_id) % SOURCES}"
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Iterator[HybridRetriever]:
+    """2,000 chunks of 500 sources, so that filters lie on both sides of each limit."""
+
+    class Catalogue(Shelf):
+        def sources_of(self, ids: Sequence[str]) -> Mapping[str, str]:
+            return {chunk_id: case_source(chunk_id) for chunk_id in ids}
+
+    home, shelf = tmp_path_factory.mktemp("cases"), Catalogue(CASES)
+    vectors = VectorStore.open(home / "chroma", None, "test", 384)
+    lexical = LexicalIndex.open(home / "lexical")
+    vectors.upsert(list(CASES), embedder.embed_array(list(CASES.values())), [case_source(name) for name in CASES])
+    lexical.add([LexicalEntry(name, case_source(name), "", text) for name, text in CASES.items()])
+    lexical.commit()
+    yield HybridRetriever(
+        embedder=embedder, vectors=vectors, lexical=lexical, read_chunks=shelf.read, sources_of=shelf.sources_of, k=8
+    )
+    lexical.close()
+    vectors.close()
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [[3], [3, 40, 41, 300], range(90), range(250), range(1, SOURCES), range(SOURCES), [-1]],
+    ids=["one", "few", "a fifth", "half", "all but one", "all", "unknown"],
+)
+def test_a_filter_finds_the_best_of_its_sources(cases: HybridRetriever, chosen: Sequence[int]) -> None:
+    source_ids = [f"source {number}" for number in chosen]
+    for question in ("What is case 30 of travel?", "Who repairs printers and bicycles?"):
+        vector = cases.embedder.embed_array([question])[0]
+        exact = cases.vectors.compare(vector, [name for name in CASES if case_source(name) in source_ids])[:60]
+        found = cases._nearest(vector, 60, source_ids)
+        assert len(found) == len(exact)
+        near_enough = [hit for hit in found if hit.score >= exact[-1].score - 1e-5]
+        assert len(near_enough) >= 0.95 * len(exact), "as many as the graph finds without a filter"
+        assert {case_source(hit.id) for hit in found} <= set(source_ids)
+        by_words = cases.lexical.query(question, 60, source_ids)
+        worded = cases._best_worded(question, 60, source_ids)
+        assert [hit.score for hit in worded] == [hit.score for hit in by_words]
+        passages = cases.invoke(question, source_ids=source_ids)
+        assert {case_source(one.metadata["source"].removesuffix(".md")) for one in passages} <= set(source_ids)
+        assert len(passages) == min(8, len(exact))
 
 
 def test_equal_texts_are_returned_once(retriever: HybridRetriever, shelf: Shelf) -> None:
@@ -126,7 +184,13 @@ def test_reading_no_more_than_needed_finds_the_same(tmp_path: Path, embedder: Em
     lexical.add([LexicalEntry(name, "of", "", text) for name, text in texts.items()])
     lexical.commit()
     retriever = HybridRetriever(
-        embedder=embedder, vectors=vectors, lexical=lexical, read_chunks=shelf.read, k=4, depth=120
+        embedder=embedder,
+        vectors=vectors,
+        lexical=lexical,
+        read_chunks=shelf.read,
+        sources_of=shelf.sources_of,
+        k=4,
+        depth=120,
     )
     for subject in subjects:
         question = f"What do the rules for {subject} say about case 3?"

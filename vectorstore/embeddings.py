@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 GRAPH = "2"  # raised when vectorstore/bert.py changes, so that a converted model of before is not used
 MAX_TOKENS = 256  # what the model reads (its sentence_bert_config.json)
-BATCH_TEXTS = 32
-BATCH_TOKENS = 4096  # texts times longest: keeps a batch of long texts small
+BATCH_TEXTS = 8
+BATCH_TOKENS = 1024  # texts times longest: keeps a batch of long texts small
 QUANTIZED_TOGETHER = 128  # activations that share a scale; fewer are slower, more are less exact (docs/adr/0008)
 LENGTH_STEP = 16  # lengths are padded to its multiples: the runtime keeps what it compiled for each shape it met
 

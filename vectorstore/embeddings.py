@@ -35,6 +35,9 @@ QUANTIZED_TOGETHER = 128  # activations that share a scale; fewer are slower, mo
 LENGTH_STEP = 16  # lengths are padded to its multiples: the runtime keeps what it compiled for each shape it met
 
 
+_loading = threading.Lock()  # one for all models of the process
+
+
 class Embedder(Embeddings):
     """A LangChain `Embeddings` that also gives arrays.
 
@@ -75,7 +78,6 @@ class MiniLM(Embedder):
         self.cache = cache
         self.fingerprint = f"minilm-{WEIGHTS_SHA256[:8]}-{GRAPH}"
         self._local = threading.local()
-        self._loading = threading.Lock()
         self._compiled: dict[int, Any] = {}
 
     def embed_array(self, texts: Sequence[str]) -> np.ndarray:
@@ -115,7 +117,7 @@ class MiniLM(Embedder):
 
     def _model(self, threads: int) -> Any:
         """The model run by that many threads; its vectors are the same by any number. Each takes about 20 MB."""
-        with self._loading:
+        with _loading:
             if threads not in self._compiled:
                 import openvino as ov
 
@@ -125,7 +127,12 @@ class MiniLM(Embedder):
                     "INFERENCE_NUM_THREADS": threads,
                     "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0 if _has_matrix_unit() else QUANTIZED_TOGETHER,
                 }
-                self._compiled[threads] = core.compile_model(core.read_model(self._converted()), "CPU", options)
+                model = core.compile_model(core.read_model(self._converted()), "CPU", options)
+                # The first inference of a process sets up OpenVINO's binding. Two at once can wait for each other for
+                # ever: one for the interpreter, the other, which holds it, for the set-up.
+                token = np.ones((1, LENGTH_STEP), np.int64)
+                model.create_infer_request().infer({"input_ids": token, "attention_mask": token}, share_inputs=True)
+                self._compiled[threads] = model
         return self._compiled[threads]
 
     def _converted(self) -> Path:

@@ -13,7 +13,7 @@ from langchain_core.embeddings import Embeddings
 
 from tests.vectorstore import reference
 from vectorstore import embeddings
-from vectorstore.embeddings import Embedder, embed_passages, load_embeddings
+from vectorstore.embeddings import Embedder, MiniLM, embed_passages, load_embeddings
 from vectorstore.errors import EmbeddingsUnavailable
 
 TEXTS = [
@@ -77,6 +77,20 @@ def test_a_question_does_not_wait_for_the_batches_of_a_sync(embedder: Embedder) 
             embedder.embed_query(f"How long is leave number {asked}?")
             asked += 1
     assert asked > 3 * len(long_call) / embeddings.BATCH_TEXTS, "several for each batch"
+
+
+def test_the_first_inferences_of_a_process_do_not_wait_for_each_other(embedder: MiniLM) -> None:
+    """A question beside the first batch of a sync, in new processes; each way round happens in some of them."""
+    script = (
+        "import sys, threading; from pathlib import Path; from vectorstore.embeddings import MiniLM\n"
+        "model, start = MiniLM(Path(sys.argv[1])), threading.Barrier(4)\n"
+        "def embed(texts): start.wait(); model.embed_array(texts)\n"
+        "works = [threading.Thread(target=embed, args=[['word'] * n]) for n in (1, 1, 8, 8)]\n"
+        "[work.start() for work in works]; [work.join() for work in works]"
+    )
+    for _ in range(4):
+        done = subprocess.run([sys.executable, "-c", script, embedder.cache], timeout=60, check=False)
+        assert done.returncode == 0
 
 
 def test_a_faq_pair_lies_half_way_between_its_question_and_the_whole(embedder: Embedder) -> None:

@@ -188,12 +188,12 @@ def _make_chain(prompt_name: str) -> AnswerChain:
 def _calibration(embedding: str) -> Calibration:
     """The one in its file, at once when it changes; the shipped one when the file is of no use, which the log tells."""
     path = settings.ENV.calibration_file
-    try:
-        changed = path.stat().st_mtime_ns if path else None
-    except FileNotFoundError:
-        changed = None
-    if path is None or changed is None:
+    if path is None:
         return SHIPPED
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        changed = 0  # it is not there, or reading it tells why not
     return _read_calibration(path, changed, embedding)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test.utils import CaptureQueriesContext
+from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from backend.accounts.models import User
@@ -17,6 +19,7 @@ from backend.api.stopping import told_to_stop
 from backend.chat.models import Conversation, Feedback, Message
 from backend.chat.selectors import answers_that_went_wrong
 from backend.knowledge.models import SourceVersion
+from chains.abstention import SHIPPED
 from tests.backend.conftest import Sync
 from tests.folder import write, write_pdf
 
@@ -368,3 +371,26 @@ def test_answers_that_went_wrong_are_found_with_what_led_to_them(
     assert (found.question, found.why, found.comment) == (asked["message"], "disliked", "Too short.")
     assert [role for role, _ in found.history] == ["user", "assistant"]
     assert len(answers_that_went_wrong(1)) == 1
+
+
+def test_a_calibration_decides_from_the_next_question_on(
+    client: APIClient, knowledge: Path, caplog: pytest.LogCaptureFixture, settings: Settings
+) -> None:
+    def outcome() -> str:
+        return str(client.post("/chat", {"message": QUESTION}).json()["outcome"])
+
+    path = settings.ENV.calibration_file
+    assert outcome() == "grounded"
+    strict = replace(SHIPPED, threshold=1.0)
+    strict.write(path)
+    assert outcome() == "abstained"
+    replace(strict, embedding="another-model").write(path)
+    assert outcome() == "grounded"
+    assert "was made for another embedding model" in caplog.text
+    path.write_text("{}")
+    assert outcome() == "grounded"
+    assert "is not a calibration of this release" in caplog.text
+    path.unlink()
+    path.mkdir()
+    assert outcome() == "grounded"
+    assert "cannot be read" in caplog.text

@@ -15,8 +15,6 @@ import argparse
 import functools
 import json
 import os
-import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -29,6 +27,7 @@ from typing import Any
 
 from evals.baseline import Baseline, sentence_transformers
 from evals.instance import temporary_instance
+from evals.memory import peak_mb
 from evals.model_server import running_model_server
 from evals.runner import Client
 
@@ -149,19 +148,6 @@ def _ingest_plainly(folder: Path, files: Mapping[str, Path], home: Path) -> dict
 def _told(spent: _Spent, passages: int, bare: _Spent, peak_mb: float, **more: Any) -> dict[str, Any]:
     told = {"seconds": spent.wall, "cpu": spent.cpu, "passages": passages, "bare": bare.wall, "peak_mb": peak_mb}
     return {**told, **more}
-
-
-def peak_mb() -> float:
-    """Of this process and its living children so far; on other systems than Linux of this process alone."""
-    try:
-        ids = [
-            "self",
-            *(pid for tasks in Path("/proc/self/task").glob("*/children") for pid in tasks.read_text().split()),
-        ]
-        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in ids]
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    return sum(int(re.findall(r"VmHWM:\s*(\d+)", status)[0]) for status in statuses) / 1000
 
 
 def _compare_answers(product: Client, folder: Path, home: Path) -> None:

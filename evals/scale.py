@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evals.instance import temporary_instance
+from evals.memory import peak_mb
 from vectorstore.embeddings import Embedder
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def _measure(questions: Sequence[str]) -> dict[str, Any]:
             path: _quantiles(functools.partial(search, source=path), questions[: FILTERED + WARM_UP])
             for path in (LONE, HALF, REST)
         },
-        "peak_mb": _peak_mb(),
+        "peak_mb": peak_mb(),
         "recall": _recall(get_index(), questions),  # last, because it reads all vectors into memory
     }
     close_index()
@@ -288,12 +289,6 @@ def _quantiles(work: Callable[[str], Any], questions: Sequence[str]) -> tuple[fl
         spent.append(time.perf_counter() - began)
     p50, p95 = np.quantile(spent[WARM_UP:], [0.5, 0.95]) * 1000
     return float(p50), float(p95)
-
-
-def _peak_mb() -> float:
-    from evals.bench import peak_mb
-
-    return peak_mb()
 
 
 def _in_a_process(*arguments: str) -> dict[str, Any]:

@@ -117,13 +117,20 @@ def active_embedding(configured: str) -> str:
     name = active.name if active else configured
     fingerprint = load_embeddings(name, settings.ENV.data_dir).fingerprint
     if active is None or active.fingerprint != fingerprint:
-        with transaction.atomic():
-            Embedding.objects.filter(state=EmbeddingState.ACTIVE).update(state=EmbeddingState.KEPT)
-            Embedding.objects.update_or_create(
-                fingerprint=fingerprint,
-                defaults={"name": name, "state": EmbeddingState.ACTIVE, "active_since": timezone.now()},
-            )
+        record_active(name, fingerprint)
     return name
+
+
+def record_active(name: str, fingerprint: str) -> None:
+    """This embedding model answers from the next opening on; the one before is kept."""
+    from backend.knowledge.models import Embedding, EmbeddingState
+
+    with transaction.atomic():
+        Embedding.objects.filter(state=EmbeddingState.ACTIVE).update(state=EmbeddingState.KEPT)
+        Embedding.objects.update_or_create(
+            fingerprint=fingerprint,
+            defaults={"name": name, "state": EmbeddingState.ACTIVE, "active_since": timezone.now()},
+        )
 
 
 def open_index(data_dir: Path, embedding_model: str, chroma_url: str) -> KnowledgeIndex:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from backend.knowledge.models import Chunk, Source, SourceState, SourceVersion
 from backend.knowledge.sync import (
@@ -34,11 +35,15 @@ logger = logging.getLogger(__name__)
 
 def needs_rebuild() -> bool:
     """Whether files answer as another release's parser read them, or passages wait for a switch that never came."""
-    others = Source.objects.filter(state=SourceState.INDEXED).exclude(current_version=None)
-    recipes = others.values_list("recipe", flat=True).distinct()
+    recipes = _answering().values_list("recipe", flat=True).distinct()
     if any(generation(recipe) != generation(current_recipe()) for recipe in recipes):
         return True
     return Chunk.objects.exclude(source__current_version=None).exclude(pk__in=Chunk.objects.current()).exists()
+
+
+def _answering() -> QuerySet[Source]:
+    """The files that answer as they were read; of one whose content changed, the sync reads the new one."""
+    return Source.objects.filter(state=SourceState.INDEXED).exclude(current_version=None).order_by()
 
 
 class Rebuild(Sync):
@@ -103,8 +108,9 @@ class Rebuild(Sync):
         return len(switched)
 
     def _outdated(self) -> list[Source]:
-        indexed = Source.objects.filter(state=SourceState.INDEXED).exclude(current_version=None)
-        return [source for source in indexed.order_by("path") if generation(source.recipe) != generation(self.recipe)]
+        return [
+            source for source in _answering().order_by("path") if generation(source.recipe) != generation(self.recipe)
+        ]
 
     def _ready(self) -> Mapping[Any, SourceVersion]:
         """By source, the version that waits for the switch: read with today's recipe from the content that answers."""

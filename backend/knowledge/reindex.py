@@ -10,10 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from django.db import transaction
-from django.utils import timezone
-
-from backend.knowledge.index import KnowledgeIndex, switch_index
+from backend.knowledge.index import KnowledgeIndex, record_active, switch_index
 from backend.knowledge.models import Chunk, Embedding, EmbeddingState
 from backend.knowledge.sync import PIECE_CHUNKS, OnProgress, Progress, in_batches, write_vectors
 
@@ -61,12 +58,7 @@ def switch(index: KnowledgeIndex, embedder: Embedder, name: str) -> int:
     for rows in in_batches(missing, PIECE_CHUNKS):
         write_vectors(vectors, embedder, rows)
     vectors.warm_up()
-    with transaction.atomic():
-        Embedding.objects.filter(state=EmbeddingState.ACTIVE).update(state=EmbeddingState.KEPT)
-        Embedding.objects.update_or_create(
-            fingerprint=embedder.fingerprint,
-            defaults={"name": name, "state": EmbeddingState.ACTIVE, "active_since": timezone.now()},
-        )
+    record_active(name, embedder.fingerprint)
     switch_index(embedder, vectors)
     logger.info("embedding model: %s answers from now on (%d passages)", name, len(ids))
     return len(missing)

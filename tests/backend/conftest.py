@@ -54,3 +54,10 @@ def client_of() -> Callable[[User], APIClient]:
 @pytest.fixture
 def client(user: User, client_of: Callable[[User], APIClient]) -> APIClient:
     return client_of(user)
+
+
+def searched_sources(client: APIClient, *, question: str, **filters: str) -> list[str]:
+    """The files that /search finds passages in, under these filters."""
+    found = client.get("/search", {"q": question, **filters})
+    assert found.status_code == 200, found.content
+    return sorted({row["source"] for row in found.json()["results"]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rest_framework.test import APIClient
 from backend.chat.models import Message
 from backend.knowledge.models import Source, SourceState, SourceVersion
 from backend.knowledge.selectors import SourceFilter, matching_source_ids
-from tests.backend.conftest import Sync
+from tests.backend.conftest import Sync, searched_sources
 from tests.backend.test_chat import events
 from tests.folder import write, write_pdf
 
@@ -41,10 +42,7 @@ def filled(folder: Path, sync: Sync) -> Path:
     return folder
 
 
-def sources(client: APIClient, **filters: str) -> list[str]:
-    found = client.get("/search", {"q": QUESTION, **filters})
-    assert found.status_code == 200, found.content
-    return sorted({row["source"] for row in found.json()["results"]})
+sources = partial(searched_sources, question=QUESTION)
 
 
 def test_a_type_is_a_format_or_an_extension(client: APIClient, filled: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from rest_framework.test import APIClient
 
 from backend.knowledge.index import KnowledgeIndex
 from backend.knowledge.models import Source
-from tests.backend.conftest import Sync
+from tests.backend.conftest import Sync, searched_sources
 from tests.backend.state import state
 from tests.folder import write
 
@@ -26,10 +27,7 @@ def filled(folder: Path, sync: Sync) -> Path:
     return folder
 
 
-def sources(client: APIClient, **filters: str) -> list[str]:
-    found = client.get("/search", {"q": QUESTION, **filters})
-    assert found.status_code == 200, found.content
-    return sorted({row["source"] for row in found.json()["results"]})
+sources = partial(searched_sources, question=QUESTION)
 
 
 def test_search_and_chat_keep_to_tags_and_language(client: APIClient, filled: Path) -> None:

@@ -7,6 +7,7 @@ processes, see backend.knowledge.index.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 WRITE_BATCH = 5_000  # below Chroma's own limit of 5,461 records
 READ_PAGE = 10_000  # an unbounded get() fails above 32,766 rows
+FILTER_SOURCES = 30_000  # in one query: Chroma's SQLite takes 32,766 values
 NEIGHBOURS, CONSTRUCTION_EF, SEARCH_EF = 32, 200, 400  # of the HNSW graph: recall at 60 of 100,000 (docs/scale.md)
 
 P = ParamSpec("P")
@@ -127,7 +129,13 @@ class VectorStore:
         """The `k` nearest by cosine similarity, best first, ties by id; `source_ids` limits where to look."""
         if k <= 0 or (source_ids is not None and not source_ids):
             return []
-        where: Any = None if source_ids is None else {"source_id": {"$in": list(source_ids)}}
+        if source_ids is None:
+            return self._query(vector, k, None)
+        parts = _slices(len(source_ids), FILTER_SOURCES)
+        found = [self._query(vector, k, {"source_id": {"$in": list(source_ids[part])}}) for part in parts]
+        return sorted(itertools.chain(*found), key=_best_first)[:k]
+
+    def _query(self, vector: np.ndarray, k: int, where: Any) -> list[Hit]:
         got: Any = _asking(
             self._collection.query, query_embeddings=[vector], n_results=k, where=where, include=["distances"]
         )
@@ -135,13 +143,13 @@ class VectorStore:
             Hit(chunk_id, 1.0 - float(distance))
             for chunk_id, distance in zip(got["ids"][0], got["distances"][0], strict=True)
         ]
-        return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+        return sorted(hits, key=_best_first)
 
     def compare(self, vector: np.ndarray, ids: Sequence[str]) -> list[Hit]:
         """Those of these ids that are there, by their cosine similarity, exactly; best first, ties by id."""
         stored = self.vectors(ids)
         hits = [Hit(chunk_id, float(stored[chunk_id] @ vector)) for chunk_id in stored]
-        return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+        return sorted(hits, key=_best_first)
 
     def count(self) -> int:
         """How many vectors there are."""
@@ -200,6 +208,10 @@ def _asking(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         raise
     except InternalError as error:
         raise IndexUnavailable(f"The vector index failed: {error}") from error
+
+
+def _best_first(hit: Hit) -> tuple[float, str]:
+    return -hit.score, hit.id
 
 
 def _slices(length: int, size: int) -> Iterable[slice]:

@@ -69,6 +69,13 @@ def test_a_collection_of_another_release_is_searched_as_widely_as_a_new_one(tmp_
         store.close()
 
 
+def test_a_filter_may_name_more_sources_than_a_query_takes(store: VectorStore) -> None:
+    vectors = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0]], np.float32)
+    store.upsert(["first", "last", "not asked for"], vectors, ["s-0", "s-39999", "other"])
+    found = store.query(np.array([0.1, 0.9, 0], np.float32), 5, [f"s-{number}" for number in range(40_000)])
+    assert [hit.id for hit in found] == ["last", "first"]
+
+
 def test_given_ids_are_compared_exactly(store: VectorStore) -> None:
     store.upsert(["a", "b", "c"], AXES, ["s"] * 3)
     hits = store.compare(np.array([0.6, 0.8, 0], np.float32), ["c", "a", "unknown", "b"])

@@ -18,6 +18,9 @@ class Conversation(models.Model):
     title = models.CharField(max_length=200)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField()
+    # Whose turn it is: the id of the answer that is being written, as long as the time has not come. One at a time.
+    answering = models.UUIDField(null=True, editable=False)
+    answering_until = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         ordering = ["-updated_at", "-id"]
@@ -47,6 +50,17 @@ class Message(models.Model):
     role = models.CharField(max_length=10, choices=Role.choices)
     content = models.TextField()
     created_at = models.DateTimeField(auto_now_add=True)
+    replaced_at = models.DateTimeField(
+        null=True,
+        help_text="When the conversation was taken back to before it: by another answer, or another question.",
+    )
+    # of the user's messages only
+    answer_id = models.UUIDField(
+        null=True, unique=True, editable=False, help_text="The id that its answer has, or will have."
+    )
+    options: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(
+        default=dict, help_text="With what it was asked: prompt and filter, for asking it again."
+    )
     # of the assistant's messages only
     outcome = models.CharField(max_length=12, choices=Outcome.choices, blank=True)
     cut = models.BooleanField(
@@ -54,6 +68,9 @@ class Message(models.Model):
     )
     confidence = models.FloatField(
         null=True, help_text="In [0, 1], that what was found holds the answer, before a word was written."
+    )
+    finish_reason = models.CharField(
+        max_length=20, blank=True, help_text="Why the model ended: stop, length (of its answer), content_filter."
     )
     model = models.CharField(max_length=120, blank=True)
     prompt = models.CharField(max_length=120, blank=True)
@@ -64,7 +81,10 @@ class Message(models.Model):
 
     class Meta:
         ordering = ["id"]
-        indexes = [models.Index(fields=["conversation", "id"], name="messages_of_a_conversation")]
+        indexes = [
+            models.Index(fields=["conversation", "id"], name="messages_of_a_conversation"),
+            models.Index(fields=["created_at"], name="messages_by_time"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.role} {self.id}"
@@ -136,3 +156,45 @@ class Feedback(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rating:+d} for {self.message_id}"
+
+
+class IdempotencyKey(models.Model):
+    """A request that its client may repeat: the second time it is given the answer to the first."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64, help_text="sha256 of what was asked.")
+    question = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "key"], name="one_request_a_key")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class DailyUsage(models.Model):
+    """What one user asked of one model on one day (UTC). It outlives the messages; `user` is null once they are gone."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    day = models.DateField()
+    model = models.CharField(max_length=120)
+    questions = models.IntegerField(default=0)
+    grounded = models.IntegerField(default=0)
+    partial = models.IntegerField(default=0)
+    abstained = models.IntegerField(default=0)
+    ungrounded = models.IntegerField(default=0)
+    failed = models.IntegerField(default=0, help_text="Questions whose model did not answer.")
+    input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    cost = models.DecimalField(max_digits=14, decimal_places=8, default=0, help_text="In the price table's currency.")
+    unpriced = models.IntegerField(default=0, help_text="Answers of models whose price is not known.")
+
+    class Meta:
+        verbose_name_plural = "daily usage"
+        indexes = [models.Index(fields=["day"], name="usage_by_day")]
+        constraints = [models.UniqueConstraint(fields=["user", "day", "model"], name="one_usage_a_user_day_and_model")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.model}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -32,6 +32,7 @@ from vectorstore.errors import IndexUnavailable
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
+    from langchain_core.messages import BaseMessage
 
     from chains.answer import AnswerChain
 
@@ -152,6 +153,22 @@ def start_conversation(user: User, text: str) -> Conversation:
 def ask(user: User, text: str, **options: Any) -> Message:
     """The answer to a question, stored; options as for `begin`."""
     return begin(user, text, **options).run()
+
+
+def converse(
+    user: User, text: str, history: Sequence[BaseMessage] = (), *, prompt: str | None = None, whole: bool = False
+) -> Iterator[AnswerEvent]:
+    """The answer to a question whose conversation its client keeps; nothing is stored. Unavailable when a part is down.
+
+    history: what was said before, oldest first. whole: nobody reads along, so the model is asked for its answer at once.
+    """
+    chain = _make_chain(prompt or settings.ENV.prompt)
+    try:
+        yield from chain.stream(Question(text, history))
+    except ModelUnavailable as error:
+        raise Unavailable(str(error), "model_unavailable", error.retry_after) from error
+    except IndexUnavailable as error:
+        raise Unavailable(str(error), "index_unavailable") from error
 
 
 def rate(answer: Message, rating: int, comment: str) -> Feedback:

@@ -98,6 +98,8 @@ class AnswerChain(Runnable[Question, Any]):
             raise _as_unavailable(error) from error
         clock.lap("condense")
         passages = tuple(self.retriever.invoke(query, source_ids=input.source_ids))
+        if passages:
+            query = passages[0].metadata.get("query", query)  # misspelt words are mended
         evidence = weigh(query, passages, self.embedder) if self.model.llm is None else None
         decision = decide(passages, evidence, self.calibration)
         clock.lap("retrieve")

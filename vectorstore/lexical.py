@@ -121,7 +121,7 @@ class LexicalIndex:
     def ids_among(self, source_ids: Sequence[str], most: int) -> list[str]:
         """Ids of the chunks of these sources; any `most` of them where there are more."""
         searcher = self._index.searcher()
-        hits = searcher.search(self._of_sources(source_ids), most, count=False).hits
+        hits = searcher.search(self._of("source_id", source_ids), most, count=False).hits
         return sorted(searcher.doc(address)["id"][0] for _, address in hits)
 
     def query(self, text: str, k: int, source_ids: Sequence[str] | None = None) -> list[Hit]:
@@ -130,10 +130,19 @@ class LexicalIndex:
         A score is the share, in [0, 1], of what a chunk could reach at the most for this question: every word, as often
         as one likes.
         """
+        if source_ids is not None and not source_ids:
+            return []
+        return self._search(text, k, None if source_ids is None else self._of("source_id", source_ids))
+
+    def compare(self, text: str, ids: Sequence[str]) -> list[Hit]:
+        """Those of these chunks that hold any of the words, with the same scores as `query` gives."""
+        return self._search(text, len(ids), self._of("id", ids))
+
+    def _search(self, text: str, k: int, among: Any) -> list[Hit]:
         import tantivy
 
         terms = self.terms(text)
-        if k <= 0 or not terms or (source_ids is not None and not source_ids):
+        if k <= 0 or not terms:
             return []
         schema, should, must = self._index.schema, tantivy.Occur.Should, tantivy.Occur.Must
         rarity = self.idf(terms)
@@ -148,8 +157,8 @@ class LexicalIndex:
                 (should, tantivy.Query.const_score_query(word, HELD * SATURATION * idf / most)),
             ]
         query = tantivy.Query.boolean_query(either)
-        if source_ids is not None:
-            query = tantivy.Query.boolean_query([(must, query), (must, self._of_sources(source_ids))])
+        if among is not None:
+            query = tantivy.Query.boolean_query([(must, query), (must, among)])
         searcher = self._index.searcher()
         hits = searcher.search(query, k, count=False).hits
         found = [Hit(searcher.doc(address)["id"][0], min(1.0, float(score))) for score, address in hits]
@@ -184,10 +193,10 @@ class LexicalIndex:
                 self._writer.wait_merging_threads()
                 self._writer = None
 
-    def _of_sources(self, source_ids: Sequence[str]) -> Any:
+    def _of(self, field: str, values: Sequence[str]) -> Any:
         import tantivy
 
-        among = tantivy.Query.term_set_query(self._index.schema, "source_id", list(source_ids))
+        among = tantivy.Query.term_set_query(self._index.schema, field, list(values))
         return tantivy.Query.const_score_query(among, 0.0)
 
     def _open_writer(self) -> Any:

@@ -1,4 +1,5 @@
-"""Dense and lexical retrieval, fused into one score that means the same for every question.
+"""Dense and lexical retrieval, fused into one score that means the same for every question. Whatever one of the two
+finds is measured by the other as well.
 
 score = dense * cosine + (1 - dense) * lexical, where `lexical` is a share in [0, 1] of what a chunk could reach at the
 most for this question (vectorstore/lexical.py), as the cosine is for texts that have anything in common. Ranks are not
@@ -114,6 +115,11 @@ class HybridRetriever(BaseRetriever):
         similarity = {hit.id: hit.score for hit in dense}
         similarity |= self._cosines(vector, [hit.id for hit in words if hit.id not in similarity])
         share = {hit.id: hit.score for hit in words}
+        if len(words) == depth:  # otherwise no other chunk holds any of the words
+            share |= {
+                hit.id: hit.score
+                for hit in self.lexical.compare(query, [chunk_id for chunk_id in similarity if chunk_id not in share])
+            }
         scored = {chunk_id: (cosine, share.get(chunk_id, 0.0)) for chunk_id, cosine in similarity.items()}
         return scored, len(dense) < depth and len(words) < depth
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import queue
 import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,13 @@ def load_embeddings(name: str, data_dir: Path) -> Embedder:
 def tokenizer_path() -> Path:
     """The bundled model's tokenizer.json."""
     return _package_folder() / "tokenizer.json"
+
+
+@cache
+def known_words() -> frozenset[str]:
+    """The words that the bundled model has a token of their own for: the 22,500 commonest of English."""
+    vocabulary = json.loads(tokenizer_path().read_text(encoding="utf-8"))["model"]["vocab"]
+    return frozenset(word for word in vocabulary if word.isalpha())
 
 
 class MiniLM(Embedder):

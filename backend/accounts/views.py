@@ -31,6 +31,8 @@ from backend.accounts.serializers import (
 )
 from backend.api.schema import errors
 
+PEOPLE: Any = [{"jwtAuth": []}]  # no API keys: see backend.accounts.api_keys
+
 
 class Signup(APIView):
     authentication_classes = ()
@@ -78,13 +80,16 @@ class Refresh(TokenRefreshView):
 class ApiKeys(ListAPIView[ApiKey]):
     serializer_class = ApiKeySerializer
 
-    @extend_schema(tags=["accounts"], responses={200: ApiKeySerializer(many=True), **errors(401, 403, 404)})
+    @extend_schema(
+        tags=["accounts"], auth=PEOPLE, responses={200: ApiKeySerializer(many=True), **errors(401, 403, 404)}
+    )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Your API keys, the newest first. Of each only its beginning is known."""
         return super().get(request, *args, **kwargs)
 
     @extend_schema(
         tags=["accounts"],
+        auth=PEOPLE,
         request=ApiKeyRequestSerializer,
         responses={201: MadeApiKeySerializer, **errors(400, 401, 403, 409)},
     )
@@ -102,7 +107,7 @@ class ApiKeys(ListAPIView[ApiKey]):
 
 
 class ApiKeyDetail(APIView):
-    @extend_schema(tags=["accounts"], responses={204: None, **errors(401, 403, 404)})
+    @extend_schema(tags=["accounts"], auth=PEOPLE, responses={204: None, **errors(401, 403, 404)})
     def delete(self, request: Request, key_id: UUID) -> Response:
         """Revoke an API key: the next request that brings it is a 401."""
         get_object_or_404(selectors.list_api_keys(cast(User, request.user)), pk=key_id).delete()

@@ -61,8 +61,7 @@ def _first(details: Any, path: str = "") -> tuple[str, ErrorDetail]:
         name, inner = next(iter(details.items()))
         if name == "non_field_errors":
             return _first(inner, path)
+        if str(name).isdigit():
+            return _first(inner, f"{path}[{name}]")
         return _first(inner, f"{path}.{name}" if path else str(name))
-    if isinstance(details, list):
-        i = next(i for i, inner in enumerate(details) if inner)  # a good item has an empty object
-        return _first(details[i], path if isinstance(details[i], str) else f"{path}[{i}]")
-    return path, details
+    return (path, details) if isinstance(details, ErrorDetail) else _first(details[0], path)

@@ -230,7 +230,7 @@ def test_a_request_with_a_key_costs_one_query_and_a_write_a_minute(key: dict[str
     assert ApiKey.objects.get().last_used_at == first
     ApiKey.objects.update(last_used_at=first - timedelta(minutes=1))
     assert len(touched()) == 2
-    assert ApiKey.objects.get().last_used_at >= first
+    assert ApiKey.objects.filter(last_used_at__gte=first).exists()
 
 
 def test_a_user_has_so_many_keys_and_no_more(

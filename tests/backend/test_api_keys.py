@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ from rest_framework.test import APIClient
 from backend.accounts import services
 from backend.accounts.api_keys import OPEN_TO_KEYS
 from backend.accounts.models import ApiKey, Scope, User
+from backend.api.errors import Conflict
 from backend.chat.models import Conversation
 from tests.backend.conftest import PASSWORD
 from tests.backend.test_edges import check_error
@@ -250,6 +252,25 @@ def test_a_user_has_so_many_keys_and_no_more(
     with_fifty = queries()
     ApiKey.objects.exclude(pk=ApiKey.objects.filter(user=user).first().pk).delete()  # type: ignore[union-attr]
     assert queries() == with_fifty
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_requests_at_once_do_not_go_beyond_the_limit(user: User) -> None:
+    for number in range(services.MOST_KEYS - 1):
+        services.make_api_key(user, str(number), [Scope.CHAT])
+
+    def make_one(_: int) -> bool:
+        try:
+            services.make_api_key(user, "one of four", [Scope.CHAT])
+        except Conflict:
+            return False
+        finally:
+            connection.close()
+        return True
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(make_one, range(4))) == 1
+    assert ApiKey.objects.count() == services.MOST_KEYS
 
 
 def test_a_key_is_never_in_a_log(client: APIClient, caplog: pytest.LogCaptureFixture) -> None:

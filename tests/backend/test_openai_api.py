@@ -14,12 +14,14 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django.fixtures import Settings
+from rest_framework.exceptions import Throttled
 from rest_framework.test import APIClient
 
 from backend.accounts.models import User
 from backend.api.stopping import told_to_stop
 from backend.chat.models import Conversation, Message
 from backend.knowledge.index import KnowledgeIndex
+from backend.openai_api.errors import handle
 from backend.openai_api.services import Answering
 from backend.openai_api.sse import stream
 from backend.openai_api.wire import Completion
@@ -333,6 +335,15 @@ def test_errors_have_openais_shape_and_the_right_status(client: APIClient, setti
         {"model": "footnote", "messages": [{**ASK, "content": "x" * settings.DATA_UPLOAD_MAX_MEMORY_SIZE}]}
     )
     check_error(client.post(COMPLETIONS, body, content_type="application/json"), 413, code="too_large")
+
+
+def test_what_comes_from_elsewhere_has_the_shape_too() -> None:
+    throttled = handle(Throttled(7), {})
+    assert (throttled.status_code, throttled["Retry-After"]) == (429, "7")
+    assert throttled.data["error"]["type"] == "rate_limit_error"
+    broken = handle(RuntimeError("secret"), {})
+    assert (broken.status_code, broken.data["error"]["type"]) == (500, "server_error")
+    assert "secret" not in str(broken.data)
 
 
 @pytest.mark.parametrize("header", [None, "Bearer sk-wrong", "Bearer fn_wrong", "Basic YTpi", "Bearer"])

@@ -1,10 +1,14 @@
 from django.urls import path
 
-from backend.chat.views import Chat, ChatHistory, Rate, VerifyCitation
+from backend.chat.views import Ask, Chat, ChatHistory, Edit, Rate, Regenerate, StoredMessage, VerifyCitation
 
 urlpatterns = [
     path("chat", Chat.as_view()),
     path("chat-history", ChatHistory.as_view()),
+    path("conversations/<uuid:conversation_id>/messages", Ask.as_view()),
+    path("messages/<uuid:message_id>", StoredMessage.as_view()),
+    path("messages/<uuid:message_id>/regenerate", Regenerate.as_view()),
+    path("messages/<uuid:message_id>/edit", Edit.as_view()),
     path("messages/<uuid:message_id>/feedback", Rate.as_view()),
     path("messages/<uuid:message_id>/citations/<int:n>/verify", VerifyCitation.as_view()),
 ]

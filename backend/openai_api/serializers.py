@@ -167,7 +167,7 @@ class CompletionChoiceSerializer(serializers.Serializer[None]):
     index = serializers.IntegerField()
     message = CompletionMessageSerializer()
     logprobs = serializers.JSONField(allow_null=True, help_text="null")
-    finish_reason = serializers.ChoiceField(choices=["stop"])
+    finish_reason = serializers.CharField(help_text="stop, length or content_filter")
 
 
 class CompletionUsageSerializer(serializers.Serializer[None]):

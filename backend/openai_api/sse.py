@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.http import StreamingHttpResponse
@@ -13,10 +13,11 @@ from rest_framework.exceptions import APIException
 from rest_framework.utils.encoders import JSONEncoder
 
 from backend.api.stopping import told_to_stop
+from backend.chat.exchange import ExchangeEvent
 from backend.openai_api.errors import body, describe
 from backend.openai_api.services import Answering
-from backend.openai_api.wire import Completion, extension
-from chains.model import Answer, AnswerEvent, Done, Token
+from backend.openai_api.wire import Completion, extension, finish_reason
+from chains.model import Answer, Done, Token, Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +38,13 @@ def stream(completion: Completion, answering: Answering, *, include_usage: bool)
 
 
 class _Chunks:
-    def __init__(self, completion: Completion, kept: dict[str, str], include_usage: bool) -> None:
+    def __init__(self, completion: Completion, kept: Callable[[], dict[str, str]], include_usage: bool) -> None:
         self.completion = completion
         self.kept = kept
         self.include_usage = include_usage
         self.written = ""
 
-    def render(self, first: AnswerEvent, rest: Iterator[AnswerEvent]) -> Iterator[bytes]:
+    def render(self, first: ExchangeEvent, rest: Iterator[ExchangeEvent]) -> Iterator[bytes]:
         try:
             yield self._chunk({"role": "assistant", "content": "", "refusal": None})
             for event in itertools.chain([first], rest):
@@ -59,14 +60,14 @@ class _Chunks:
         finally:
             rest.close()  # type: ignore[attr-defined]  # a generator: a client that hung up stops the model call here
 
-    def _show(self, event: AnswerEvent) -> Iterator[bytes]:
+    def _show(self, event: ExchangeEvent) -> Iterator[bytes]:
         match event:
             case Token(text):
                 self.written += text
                 yield self._chunk({"content": text})
             case Done(answer):
                 yield from self._end(answer)
-            case _ if type(event).__name__ == "Waiting":
+            case Waiting():
                 yield b": waiting\n\n"  # a comment: keeps proxies from hanging up
 
     def _end(self, answer: Answer) -> Iterator[bytes]:
@@ -75,7 +76,9 @@ class _Chunks:
             yield self._chunk({"content": missing})
         if annotations := self.completion.annotations(answer):
             yield self._chunk({"annotations": annotations})
-        yield self._chunk({"footnote": {"answer": answer.text, **extension(answer, self.kept)}}, "stop")
+        yield self._chunk(
+            {"footnote": {"answer": answer.text, **extension(answer, self.kept())}}, finish_reason(answer)
+        )
         if self.include_usage:
             yield _encode(self.completion.usage_chunk(answer))
         yield b"data: [DONE]\n\n"

@@ -46,7 +46,7 @@ class ChatCompletions(OpenAIView):
     @extend_schema(
         tags=["openai"],
         request=CompletionRequestSerializer,
-        responses={200: CompletionSerializer, **EVENT_STREAM, **errors(400, 401, 403, 404, 503)},
+        responses={200: CompletionSerializer, **EVENT_STREAM, **errors(400, 401, 403, 404, 409, 429, 503)},
     )
     def post(self, request: Request) -> HttpResponseBase:
         """OpenAI's chat completions: the last user message is the question, what stands before it the conversation.
@@ -58,19 +58,21 @@ class ChatCompletions(OpenAIView):
         form.is_valid(raise_exception=True)
         asked = form.validated_data
         prompt = prompt_of(asked["model"])
-        user, said = cast(User, request.user), asked["said"]
+        user, said, whole = cast(User, request.user), asked["said"], not asked["stream"]
         if asked["store"]:
             conversation_id = (asked["metadata"] or {}).get("conversation_id")
-            answering = services.answer_and_store(user, said.question, prompt=prompt, conversation_id=conversation_id)
+            answering = services.answer_and_store(
+                user, said.question, prompt=prompt, conversation_id=conversation_id, whole=whole
+            )
         else:
-            answering = services.answer(user, said.question, said.history, prompt=prompt, whole=not asked["stream"])
+            answering = services.answer(user, said.question, said.history, prompt=prompt, whole=whole)
         completion = Completion(asked["model"], load_prompt(prompt).label, request.build_absolute_uri("/")[:-1])
         if asked["stream"]:
             include_usage = (asked["stream_options"] or {}).get("include_usage")
             return sse.stream(completion, answering, include_usage=bool(include_usage))
         *_, last = answering.events
         assert isinstance(last, Done)  # noqa: S101 (a stream ends with Done)
-        return Response(completion.whole(last.answer, answering.kept))
+        return Response(completion.whole(last.answer, answering.kept()))
 
 
 class Models(OpenAIView):

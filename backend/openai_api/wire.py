@@ -11,8 +11,9 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+from backend.chat.exchange import describe_passage
+from backend.chat.models import CitedSource
 from backend.chat.serializers import CitationSerializer
-from backend.chat.services import describe_passage
 from chains.model import Answer, Citation
 
 MARKER = re.compile(r"\[(\d{1,4})\]")
@@ -36,7 +37,7 @@ class Completion:
             "annotations": self.annotations(answer),
             "footnote": extension(answer, kept),
         }
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(answer)}
         return {**self._head("chat.completion"), "choices": [choice], "usage": usage(answer)}
 
     def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
@@ -86,7 +87,10 @@ def extension(answer: Answer, kept: dict[str, str]) -> dict[str, Any]:
         "outcome": answer.outcome,
         "confidence": answer.confidence,
         "grounding": {"claims": answer.claims, "supported": answer.supported, "dropped": answer.dropped},
-        "citations": [CitationSerializer(citation).data for citation in answer.citations],  # type: ignore[arg-type]
+        "citations": [
+            {name: getattr(citation, name, CitedSource.CURRENT) for name in CitationSerializer.Meta.fields}
+            for citation in answer.citations
+        ],
         "retrieved": [describe_passage(passage) for passage in answer.passages],
         "model": answer.model,
         "prompt": answer.prompt,
@@ -98,6 +102,11 @@ def usage(answer: Answer) -> dict[str, int]:
     """The chat model's tokens; zeros where none was asked."""
     asked, said = answer.usage["input_tokens"], answer.usage["output_tokens"]
     return {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
+
+
+def finish_reason(answer: Answer) -> str:
+    """The chat model's: stop, length, content_filter; an abstention is a whole answer too."""
+    return "stop" if answer.outcome == "abstained" else answer.finish_reason or "stop"
 
 
 def _title(citation: Citation) -> str:

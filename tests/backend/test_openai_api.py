@@ -25,7 +25,7 @@ from backend.openai_api.errors import handle
 from backend.openai_api.services import Answering
 from backend.openai_api.sse import stream
 from backend.openai_api.wire import Completion
-from chains.model import Answer, Done, Token
+from chains.model import Answer, Done, Token, Waiting
 from chains.prompts import load_prompt
 from evals.model_server import ModelServer
 from tests.backend.conftest import Sync
@@ -415,9 +415,6 @@ def test_a_streamed_text_without_support_is_withdrawn_in_so_many_words(client: A
 
 
 def test_silence_is_filled_with_comments(handbook: Path) -> None:
-    class Waiting:
-        """Nothing new for a while."""
-
     class SomethingNew:
         """An event that a later chain may have."""
 
@@ -590,7 +587,7 @@ def test_the_schema_describes_it() -> None:
         "/v1/embeddings",
     }
     post = paths[COMPLETIONS]["post"]
-    assert {"200", "400", "401", "403", "404", "413", "415", "503"} == set(post["responses"])
+    assert {"200", "400", "401", "403", "404", "409", "413", "415", "429", "503"} == set(post["responses"])
     assert "text/event-stream" in post["responses"]["200"]["content"]
     error = post["responses"]["400"]["content"]["application/json"]["schema"]["$ref"]
     assert error.endswith("/OpenAIError")

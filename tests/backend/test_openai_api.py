@@ -7,7 +7,7 @@ import json
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ from backend.openai_api.errors import handle
 from backend.openai_api.services import Answering
 from backend.openai_api.sse import stream
 from backend.openai_api.wire import Completion
-from chains.model import Answer, Done, Token, Waiting
+from chains.model import Answer, Done, Outcome, Token, Waiting
 from chains.prompts import load_prompt
 from evals.model_server import ModelServer
 from tests.backend.conftest import Sync
@@ -435,6 +435,21 @@ def test_a_server_that_stops_ends_its_streams(client: APIClient, handbook: Path)
         told_to_stop.clear()
     assert json.loads(events[-1])["error"]["code"] == "stopping"
     assert "[DONE]" not in events
+
+
+def test_why_the_model_ended_is_passed_on() -> None:
+    completion = Completion("footnote", "default@0", "http://testserver")
+    for outcome, ended, told in (
+        ("partial", "length", "length"),
+        ("grounded", "content_filter", "content_filter"),
+        ("grounded", "", "stop"),
+        ("abstained", "length", "stop"),
+    ):
+        answer = Answer("Yes.", cast(Outcome, outcome), (), (), "m", "p", {}, finish_reason=ended)
+        assert completion.whole(answer, {})["choices"][0]["finish_reason"] == told
+        events: Any = (event for event in [Done(answer)])
+        *_, last, _ = data_of(iter(stream(completion, Answering(events), include_usage=False)))
+        assert json.loads(last)["choices"][0]["finish_reason"] == told
 
 
 @pytest.mark.django_db(transaction=True)  # closing a response closes connections, also the one of a test

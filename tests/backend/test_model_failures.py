@@ -53,11 +53,11 @@ def post(client: APIClient, *, stream: bool, **options: Any) -> dict[str, Any]:
     """The answer or the error object, however it was asked for."""
     response: Any = client.post("/chat", {"message": QUESTION, "stream": stream, **options})
     if "text/event-stream" in response["Content-Type"]:
-        name, data = events(response)[-1]
+        name, result = events(response)[-1]
         assert name in ("done", "error")
-        return data
-    result: dict[str, Any] = response.json()
-    return result
+    else:
+        result = response.json()
+    return dict(result)
 
 
 @BOTH

@@ -87,7 +87,7 @@ def test_questions_at_once_in_one_conversation_are_answered_in_order(client: API
     first = ask(client, QUESTION)
     where = {"conversation_id": first["conversation_id"]}
     asked = [f"How many weeks of parental leave are there, {who}?" for who in ("Ada", "Bob", "Cleo")]
-    answers = at_once(*(lambda text=text: ask(client, text, **where) for text in asked))  # type: ignore[misc]
+    answers = at_once(*(lambda text=text: ask(client, text, **where) for text in asked))
     turns_taken = said(client, first["conversation_id"])
     assert [role for role, _ in turns_taken] == ["user", "assistant"] * 4
     assert [text for role, text in turns_taken if role == "user"] == [QUESTION, *asked]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,8 @@ PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """cpu: seconds so far, of children that ended too. rss_mb, threads and files: now."""
+    """cpu: seconds so far, of children that ended too. rss_mb, threads and files: now; memory that processes share is
+    counted for each of them."""
 
     cpu: float
     rss_mb: float
@@ -34,6 +37,15 @@ def usage(pid: int) -> Usage:
         threads += int(fields[17])
         rss += int(fields[21])
     return Usage(cpu / TICKS, rss * PAGE_MB, threads, files)
+
+
+def memory_mb(pid: int) -> float:
+    """Of the process and all below it; pages that several of them share are counted once."""
+    kilobytes = 0
+    for one in family(pid):
+        with contextlib.suppress(OSError, IndexError):
+            kilobytes += int(re.findall(r"\nPss: +(\d+)", Path(f"/proc/{one}/smaps_rollup").read_text())[0])
+    return kilobytes / 1000
 
 
 def family(pid: int) -> list[int]:

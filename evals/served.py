@@ -74,11 +74,16 @@ class Served:
             break
         self.process = None
 
-    def usage(self) -> Usage:
-        """Of the server and its children."""
+    @property
+    def pid(self) -> int:
+        """Of its first process. NotServing when it has ended."""
         if self.process is None or self.process.poll() is not None:
             raise NotServing(f"The server ended:\n{self.log.read_text('utf-8', 'replace')[-5000:]}")
-        return usage(self.process.pid)
+        return self.process.pid
+
+    def usage(self) -> Usage:
+        """Of the server and its children."""
+        return usage(self.pid)
 
     def call(self, path: str, data: Any = None, token: str = "") -> Any:
         """The JSON of a GET, or of a POST where there is data. NotServing says what else came."""
@@ -115,8 +120,22 @@ class Footnote(Served):
         super().__init__([sys.executable, "manage.py", "serve"], environment, port, "/readyz", home / "server.log")
         self.database = data / "footnote.sqlite3"
 
-    def sign_up(self, name: str) -> None:
+    def wait_until_indexed(self) -> None:
+        """Until the first sync is done and every file of the folder answers, or has failed."""
+        token = self.sign_up("waits")
+        deadline = time.perf_counter() + PATIENCE
+        while True:
+            rows = self.call("/sources?page_size=200", token=token)["results"]
+            if rows and not any(row["state"] == "pending" for row in rows):
+                return
+            if time.perf_counter() > deadline:
+                raise NotServing(f"The folder is not indexed within {PATIENCE:.0f} s.")
+            time.sleep(0.2)
+
+    def sign_up(self, name: str) -> str:
+        """An access token of a new user."""
         self.call("/signup", {"username": name, "email": f"{name}@example.org", "password": PASSWORD})
+        return self.log_in(name)
 
     def log_in(self, name: str) -> str:
         """An access token, which lasts as long as the product lets it."""

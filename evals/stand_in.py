@@ -54,6 +54,7 @@ class StandIn:
     def __init__(self, pid: int, url: str) -> None:
         self.pid = pid
         self.url = f"{url}/v1"
+        self.port = int(url.rpartition(":")[2])
         self._root = url
 
     def pace(self, pace: Pace) -> None:

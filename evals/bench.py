@@ -26,6 +26,7 @@ from typing import Any
 from evals.baseline import Baseline, sentence_transformers
 from evals.instance import temporary_instance
 from evals.memory import peak_mb
+from evals.served import NotServing
 from evals.serving import compare_serving, describe_conditions
 
 SIDES = ("footnote", "baseline")
@@ -63,7 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.chat_only:
             _compare_ingestion(options.folder)
         if not options.ingest_only:
-            _compare_serving(options.folder)
+            try:
+                _compare_serving(options.folder)
+            except NotServing as error:
+                print(error, file=sys.stderr)
+                return 2
     return 0
 
 

@@ -88,7 +88,7 @@ class Client:
         except TimeoutError:
             reading.error = reading.error or f"nothing came for {PATIENCE:.0f} s"
             self.close()
-        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
+        except (OSError, EOFError, ValueError, LookupError, asyncio.LimitOverrunError) as error:
             reading.error = reading.error or f"{type(error).__name__}: {error}"
             self.close()
         reading.ended = reading.ended or time.perf_counter()
@@ -137,8 +137,9 @@ class Client:
             return self.reader, self.writer
         self.close()
         connecting = asyncio.open_connection("127.0.0.1", self.port, limit=CHUNK * 16)
-        self.reader, self.writer = await asyncio.wait_for(connecting, PATIENCE)
-        return self.reader, self.writer
+        reader, writer = await asyncio.wait_for(connecting, PATIENCE)
+        self.reader, self.writer = reader, writer
+        return reader, writer
 
 
 class _Events:

@@ -50,6 +50,7 @@ class Plan:
     alone: int = 20  # rounds of a single client; several have two
     crowd: int = 32
     crowded: int = 6  # rounds of them with a model that answers at once
+    costly: int = 4  # rounds of eight clients, for what a token costs
     reads: int = 150
     shortest: float = 0.3  # seconds of an answer
     shortest_stream: float = 1.5
@@ -103,9 +104,7 @@ class _Run:
 def compare_serving(folder: Path, plan: Plan | None = None) -> Iterator[Row]:
     """The rows of the table, as they are measured. NotServing where a server does not start."""
     plan = plan or Plan()
-    questions = make_questions(read_sentences(folder))
-    if not questions:
-        raise NotServing(f"{folder} holds too little text to make questions of.")
+    questions = questions_about(folder)
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="footnote-bench-")))
         model = stack.enter_context(running_stand_in())
@@ -126,6 +125,13 @@ def compare_serving(folder: Path, plan: Plan | None = None) -> Iterator[Row]:
         yield from measure.tokens()
         yield from measure.searches()
         yield from measure.history()
+
+
+def questions_about(folder: Path) -> list[str]:
+    """Words in a row from the folder's sentences. NotServing where there is too little text."""
+    if sentences := read_sentences(folder):
+        return make_questions(sentences)
+    raise NotServing(f"{folder} holds too little text to make questions of.")
 
 
 def _plain(folder: Path, home: Path, model: StandIn) -> Served:
@@ -171,7 +177,7 @@ class _Measure:
     def chats(self) -> Iterator[Row]:
         """Unstreamed: what is added to the model's time, and what it takes of the processor."""
         for clients in self.plan.chats:
-            pace = _pace(self.plan.plain, max(self.plan.shortest, clients / RATE))
+            pace = pace_of(self.plan.plain, max(self.plan.shortest, clients / RATE))
             self.model.pace(pace)
             own = self._own(clients, stream=False)
             name = f"chat, {clients} at once"
@@ -188,7 +194,7 @@ class _Measure:
 
     def streams(self) -> Iterator[Row]:
         for clients in self.plan.streams:
-            pace = _pace(self.plan.streamed, max(self.plan.shortest_stream, clients / RATE))
+            pace = pace_of(self.plan.streamed, max(self.plan.shortest_stream, clients / RATE))
             self.model.pace(pace)
             own = self._own(clients, stream=True)
             name = f"stream, {clients} at once"
@@ -200,9 +206,9 @@ class _Measure:
         plan = self.plan
         runs = []
         for tokens in (plan.streamed, plan.long):
-            pace = _pace(tokens, plan.shortest_stream)
+            pace = pace_of(tokens, plan.shortest_stream)
             self.model.pace(pace)
-            runs.append(self._both(8, pace.seconds, rounds=4, stream=True))
+            runs.append(self._both(8, pace.seconds, rounds=plan.costly, stream=True))
         more = plan.long - plan.streamed
         costs = [(long.cpu_ms - short.cpu_ms) / more for short, long in zip(*runs, strict=True)]
         yield _row("a streamed token, CPU ms", costs)
@@ -306,7 +312,7 @@ def _row(name: str, values: Iterable[float], *, more: bool = False) -> Row:
     return Row(name, ours, theirs, more)
 
 
-def _pace(tokens: int, seconds: float) -> Pace:
+def pace_of(tokens: int, seconds: float) -> Pace:
     """A fifth of the time until it begins, at the most half a second."""
     first = min(0.5, seconds / 5)
     return Pace(tokens, first, (seconds - first) / (tokens - 1))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +17,7 @@ from typing import Any
 import pytest
 
 from evals.load import Call, Client, Reading, keep_asking
-from evals.processes import usage
+from evals.processes import memory_mb, usage
 from evals.stand_in import Pace, StandIn, reply_to, running_stand_in
 
 QUESTION = [{"role": "user", "content": "How long is the leave?"}]
@@ -167,3 +171,20 @@ def test_no_server_and_no_sense_are_errors() -> None:
     [nobody] = ask(port, Call("/chat"))
     assert nonsense.error.startswith(("ValueError", "IndexError"))
     assert nobody.error.startswith("ConnectionRefusedError")
+
+
+def test_a_process_is_measured_with_its_children() -> None:
+    child = (
+        "import os, time; block = bytearray(30_000_000); sum(range(3_000_000)); print(1, flush=True); time.sleep(60)"
+    )
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        used, memory = usage(process.pid), memory_mb(process.pid)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert used.cpu > 0
+    assert used.threads == 2
+    assert used.rss_mb > 30
+    assert 30 < memory <= used.rss_mb
+    assert usage(process.pid).threads == 0

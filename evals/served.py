@@ -107,11 +107,16 @@ class Served:
 
 
 class Footnote(Served):
-    """`manage.py serve` over `knowledge`, with its data in `home` and every other setting at its default."""
+    """`manage.py serve` over `knowledge`, with its data in `home` and every other setting at its default.
 
-    def __init__(self, home: Path, knowledge: Path, **settings: str) -> None:
+    models: where the embedding model is kept that was converted before; None: in `home`, by the first start.
+    """
+
+    def __init__(self, home: Path, knowledge: Path, models: Path | None = None, **settings: str) -> None:
         data = home / "data"
         data.mkdir(parents=True, exist_ok=True)
+        if models is not None:
+            (data / "models").symlink_to(models)
         port = free_port()
         unset = {str(field.alias): "" for field in Environment.model_fields.values()}
         given = isolated_settings(data, knowledge.resolve()) | {"DEBUG": "", "PORT": str(port)} | settings

@@ -101,17 +101,22 @@ class _Run:
         return self.cpu / max(1, len(self.counted)) * 1000
 
 
-def compare_serving(folder: Path, plan: Plan | None = None) -> Iterator[Row]:
-    """The rows of the table, as they are measured. NotServing where a server does not start."""
+def compare_serving(folder: Path, plan: Plan | None = None, models: Path | None = None) -> Iterator[Row]:
+    """The rows of the table, as they are measured. NotServing where a server does not start. models: see Footnote."""
     plan = plan or Plan()
     questions = questions_about(folder)
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="footnote-bench-")))
         model = stack.enter_context(running_stand_in())
         ours = Footnote(
-            home / "footnote", folder, CHAT_MODEL="openai:bench", OPENAI_BASE_URL=model.url, OPENAI_API_KEY="none"
+            home / "footnote",
+            folder,
+            models,
+            CHAT_MODEL="openai:bench",
+            OPENAI_BASE_URL=model.url,
+            OPENAI_API_KEY="none",
         )
-        theirs = _plain(folder, home, model)
+        theirs = _plain(folder, home, models, model)
         for server in (ours, theirs):
             stack.callback(server.stop)
         yield from _starts(ours, theirs)
@@ -134,10 +139,12 @@ def questions_about(folder: Path) -> list[str]:
     raise NotServing(f"{folder} holds too little text to make questions of.")
 
 
-def _plain(folder: Path, home: Path, model: StandIn) -> Served:
+def _plain(folder: Path, home: Path, models: Path | None, model: StandIn) -> Served:
     port = free_port()
     own = home / "plain"
     own.mkdir()
+    if models is not None:
+        (own / "models").symlink_to(models)
     environment = os.environ | {"OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "none"}
     command = [sys.executable, "-m", "evals.plain_app", str(folder), str(own), str(port)]
     return Served(command, environment, port, "/readyz", home / "plain.log")

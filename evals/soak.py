@@ -117,13 +117,15 @@ class Outcome:
         return not self.errors and not self.stored.faults
 
 
-def soak(folder: Path, options: Options) -> Outcome:
-    """Start a server over the folder, talk with it, and count. NotServing where it does not start, or ends."""
+def soak(folder: Path, options: Options, models: Path | None = None) -> Outcome:
+    """Start a server over the folder, talk with it, and count. NotServing where it does not start, or ends. models: see
+    Footnote.
+    """
     questions = questions_about(folder)
     pace = pace_of(options.tokens, options.seconds)
     with tempfile.TemporaryDirectory(prefix="footnote-soak-") as home, running_stand_in() as model:
         given = {"CHAT_MODEL": "openai:soak", "OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "none"}
-        server = Footnote(Path(home) / "footnote", folder, **given | options.settings)
+        server = Footnote(Path(home) / "footnote", folder, models, **(given | options.settings))
         with serving(server):
             server.wait_until_indexed()
             names = [f"user{i}" for i in range(options.users)]

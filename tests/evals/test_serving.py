@@ -14,6 +14,7 @@ from evals.load import Call, Reading
 from evals.served import NotServing
 from evals.serving import Plan, compare_serving
 from evals.soak import Asked, Options, count_stored, report, soak
+from vectorstore.embeddings import Embedder
 
 KNOWLEDGE = Path(__file__).parents[2] / "knowledge"
 TINY = Plan(
@@ -22,8 +23,10 @@ TINY = Plan(
 
 
 @pytest.mark.acceptance
-def test_the_table_is_made() -> None:
-    rows = list(compare_serving(KNOWLEDGE, TINY))
+def test_the_table_is_made(embedder: Embedder, model_cache: Path) -> None:
+    embedder.embed_query("the model is converted before a server needs it")
+
+    rows = list(compare_serving(KNOWLEDGE, TINY, model_cache / "models"))
 
     assert [row.name for row in rows] == [
         "second start, s",
@@ -54,8 +57,11 @@ def test_a_folder_without_text_is_said_to_be_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.acceptance
-def test_a_soak_loses_nothing() -> None:
-    outcome = soak(KNOWLEDGE, Options(streams=6, minutes=0.1, seconds=0.5, tokens=8, users=2))
+def test_a_soak_loses_nothing(embedder: Embedder, model_cache: Path) -> None:
+    embedder.embed_query("the model is converted before a server needs it")
+
+    options = Options(streams=6, minutes=0.1, seconds=0.5, tokens=8, users=2)
+    outcome = soak(KNOWLEDGE, options, model_cache / "models")
 
     assert [one.reading.error for one in outcome.errors] == []
     assert outcome.stored.questions == len(outcome.asked) > 6

@@ -38,6 +38,7 @@ TURNS = 6  # of a conversation, at the most
 NEW_TOKEN = 600.0  # seconds, within the life of an access token
 LOOK = 2.0  # seconds between two looks at the server
 SETTLES = 5.0  # seconds at the end, until the server has noticed who hung up
+LOG_LINES = 12
 WARM_UP = 0.2  # of the time, after which memory counts
 LONGEST_WAIT = 5.0  # seconds that a client waits when it is told to come back later
 
@@ -106,6 +107,7 @@ class Outcome:
     after: Look
     most_open: int
     stored: Stored
+    log: Sequence[str] = ()  # the last lines of the server's
 
     @property
     def errors(self) -> list[Asked]:
@@ -139,7 +141,8 @@ def soak(folder: Path, options: Options, models: Path | None = None) -> Outcome:
             after = crowd.look()
             most_open = model.counts()["most_open"]
             stored = count_stored(server.database, crowd.asked)
-            return Outcome(options, crowd.asked, before, crowd.looks, after, most_open, stored)
+            log = server.log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]
+            return Outcome(options, crowd.asked, before, crowd.looks, after, most_open, stored, log)
 
 
 class _Crowd:
@@ -277,6 +280,8 @@ def report(outcome: Outcome) -> Iterator[str]:
         f"lost questions {stored.lost_questions}, doubled {stored.doubled_questions}; lost answers "
         f"{stored.lost_answers}, doubled {stored.doubled_answers}; with another text {stored.other_texts}"
     )
+    if not outcome.good:
+        yield from ("The server's last lines:", *(f"  {line[:300]}" for line in outcome.log))
     yield "good" if outcome.good else "NOT GOOD"
 
 

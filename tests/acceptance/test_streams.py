@@ -19,7 +19,7 @@ from tests.folder import write
 pytestmark = pytest.mark.acceptance
 
 QUESTION = "How many weeks of parental leave do I get?"
-WORDS = "Parental leave is 16 weeks, and so on, " * 40
+WORDS = "Parental leave is 16 weeks, and so on, " * 200
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def served(make_server: Callable[..., Server], model_server: ModelServer, tmp_pa
     model_server.seconds_per_token = 0.05
     model_server.reply = lambda messages: WORDS if "<passage" in messages[-1]["content"] else QUESTION
     server = make_server(
-        CHAT_MODEL="openai:slow", OPENAI_BASE_URL=model_server.url, OPENAI_API_KEY="none", MAX_CHATS="12"
+        CHAT_MODEL="openai:slow", OPENAI_BASE_URL=model_server.url, OPENAI_API_KEY="none", MAX_CHATS="8"
     )
     write(tmp_path / "knowledge", "handbook.md", "# Leave\n\nParental leave is 16 weeks, paid in full.\n")
     with serving(server):
@@ -98,7 +98,7 @@ def test_readers_who_do_not_read_hold_nobody_up(served: Server) -> None:
 def test_beyond_what_it_carries_the_server_says_so_at_once(served: Server) -> None:
     with Client(served) as client:
         open_streams = []
-        for _ in range(12):
+        for _ in range(8):
             context = stream(client)
             response = context.__enter__()
             assert next(events(response))[0] == "meta"

@@ -17,23 +17,6 @@ from backend.knowledge.selectors import Place, find_quote, has_vanished, read_sp
 AROUND = 200  # characters of the source text that are shown on either side of a quote
 
 
-def list_conversations(user: User, *, search: str = "", conversation_id: UUID | None = None) -> QuerySet[Conversation]:
-    """The user's conversations, the latest first. `search` looks for a text in titles and messages, in any case."""
-    conversations = Conversation.objects.filter(user=user)
-    if conversation_id is not None:
-        conversations = conversations.filter(pk=conversation_id)
-    if search:
-        saying = Message.objects.filter(conversation__user=user, content__icontains=search)
-        conversations = conversations.filter(Q(title__icontains=search) | Q(pk__in=saying.values("conversation")))
-    return conversations
-
-
-def with_messages(conversations: QuerySet[Conversation]) -> QuerySet[Conversation]:
-    """The same with their messages and citations read in one query each."""
-    citations = Prefetch("citations", Citation.objects.with_source_state())
-    return conversations.prefetch_related(Prefetch("messages", Message.objects.prefetch_related(citations)))
-
-
 def get_conversation(user: User, conversation_id: UUID) -> Conversation:
     """The user's conversation, or Http404."""
     return get_object_or_404(Conversation, user=user, pk=conversation_id)

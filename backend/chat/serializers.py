@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 from rest_framework import serializers
@@ -138,32 +139,104 @@ class FeedbackSerializer(serializers.Serializer[Feedback]):
 
 
 class MessageSerializer(serializers.ModelSerializer[Message]):
-    """A turn of the history. Outcome, citations, model and prompt are an answer's only."""
+    """A turn of the history, as `history.describe_messages` makes it. Only an answer has what follows `replaced`."""
 
     role = serializers.ChoiceField(choices=Role.choices)
+    replaced = serializers.BooleanField(
+        required=False, help_text="true: another answer or question stands in its place. Otherwise left out."
+    )
     outcome = serializers.ChoiceField(choices=Outcome.choices, required=False)
     citations = CitationSerializer(many=True, required=False)
     model = serializers.CharField(required=False)
     prompt = serializers.CharField(required=False)
     cut = serializers.BooleanField(required=False)
+    grounding = GroundingSerializer(required=False)
+    latency_ms = LatencySerializer(required=False)
+    usage = UsageSerializer(required=False)
+    feedback = FeedbackSerializer(required=False, allow_null=True)
 
     class Meta:
         model = Message
-        fields = ["id", "role", "content", "created_at", "outcome", "citations", "model", "prompt", "cut"]
+        fields = [
+            "id",
+            "role",
+            "content",
+            "created_at",
+            "replaced",
+            "outcome",
+            "citations",
+            "model",
+            "prompt",
+            "cut",
+            "grounding",
+            "latency_ms",
+            "usage",
+            "feedback",
+        ]
         read_only_fields = fields
 
-    def to_representation(self, instance: Message) -> dict[str, Any]:
-        shown = super().to_representation(instance)
-        if instance.role == Role.USER:
-            for name in ("outcome", "citations", "model", "prompt", "cut"):
-                del shown[name]
-        return shown
 
+class HistorySerializer(serializers.ModelSerializer[Conversation]):
+    """A conversation with its messages, as `history.with_messages` makes it."""
 
-class ConversationSerializer(serializers.ModelSerializer[Conversation]):
-    messages = MessageSerializer(many=True)
+    message_count = serializers.IntegerField()
+    messages = MessageSerializer(many=True, help_text="The latest 200, oldest first.")
+    messages_url = serializers.URLField(required=False, help_text="Where all messages are, if there are more.")
 
     class Meta:
         model = Conversation
-        fields = ["id", "title", "created_at", "updated_at", "messages"]
+        fields = ["id", "title", "created_at", "updated_at", "message_count", "messages", "messages_url"]
         read_only_fields = fields
+
+
+class LastMessageSerializer(serializers.Serializer[None]):
+    role = serializers.ChoiceField(choices=Role.choices)
+    snippet = serializers.CharField(help_text="Its beginning, on one line.")
+    created_at = serializers.DateTimeField()
+
+
+class ConversationSerializer(serializers.ModelSerializer[Conversation]):
+    """A conversation as it is listed; `history.describe_conversations` makes it."""
+
+    title = serializers.CharField(allow_blank=True, help_text="Empty until the first question, unless it was given.")
+    message_count = serializers.IntegerField()
+    last_message = LastMessageSerializer(allow_null=True)
+
+    class Meta:
+        model = Conversation
+        fields = ["id", "title", "created_at", "updated_at", "message_count", "last_message"]
+        read_only_fields = fields
+
+
+def one_line(text: str) -> None:
+    """Refuse line breaks and other control characters."""
+    if any(unicodedata.category(char) in ("Cc", "Zl", "Zp", "Cs") for char in text):
+        raise serializers.ValidationError("A title is one line, without control characters.")
+
+
+class TitleSerializer(serializers.Serializer[None]):
+    title = serializers.CharField(max_length=200, validators=[one_line])
+
+
+class NewConversationSerializer(TitleSerializer):
+    title = serializers.CharField(max_length=200, validators=[one_line], required=False)
+
+
+class HistoryQuerySerializer(serializers.Serializer[None]):
+    q = serializers.CharField(
+        max_length=1_000,
+        required=False,
+        default="",
+        allow_blank=True,
+        help_text="Only conversations in whose title or messages this text occurs, in any case.",
+    )
+    conversation_id = serializers.UUIDField(required=False, help_text="Only this conversation.")
+
+
+class MessagesQuerySerializer(serializers.Serializer[None]):
+    order = serializers.ChoiceField(
+        choices=["asc", "desc"], required=False, default="asc", help_text="asc: the oldest first. desc: the newest."
+    )
+    replaced = serializers.BooleanField(
+        required=False, default=False, help_text="Also those in whose place another answer or question stands."
+    )

@@ -1,10 +1,15 @@
 from django.urls import path
 
-from backend.chat.views import Chat, ChatHistory, Rate, VerifyCitation
+from backend.chat.history_views import ChatHistory, ConversationDetail, ConversationExport, Conversations, Messages
+from backend.chat.views import Chat, Rate, VerifyCitation
 
 urlpatterns = [
     path("chat", Chat.as_view()),
     path("chat-history", ChatHistory.as_view()),
+    path("conversations", Conversations.as_view()),
+    path("conversations/<uuid:conversation_id>", ConversationDetail.as_view()),
+    path("conversations/<uuid:conversation_id>/messages", Messages.as_view(), name="messages"),
+    path("conversations/<uuid:conversation_id>/export", ConversationExport.as_view()),
     path("messages/<uuid:message_id>/feedback", Rate.as_view()),
     path("messages/<uuid:message_id>/citations/<int:n>/verify", VerifyCitation.as_view()),
 ]

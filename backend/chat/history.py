@@ -1,0 +1,185 @@
+"""Reads of conversations as plain rows, ready to be shown, in a number of queries that no number of rows changes.
+
+Those of one user: another's are as good as not there. `HistorySerializer` and its parts describe the rows; running them
+would take ten times as long as reading the rows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Case, Count, F, OuterRef, Q, QuerySet, Subquery, When
+from django.db.models.functions import Coalesce, Left
+
+from backend.accounts.models import User
+from backend.chat.models import Citation, Conversation, Message, Role
+
+Row = dict[str, Any]
+
+SHOWN_AT_ONCE = 200  # messages of one conversation, the latest, in a list of conversations
+SNIPPET_LENGTH = 200
+BATCH = 10_000  # ids that one query is given; SQLite takes 32,766
+
+OF_A_CONVERSATION = ("id", "title", "created_at", "updated_at")
+OF_A_MESSAGE = ("id", "role", "content", "created_at")
+OF_AN_ANSWER = ("outcome", "model", "prompt", "cut", "grounding", "latency_ms", "usage")
+READ_OF_A_MESSAGE = (
+    *OF_A_MESSAGE,
+    *OF_AN_ANSWER,
+    "conversation_id",
+    "replaced_at",
+    "feedback__rating",
+    "feedback__comment",
+)
+OF_A_CITATION = (
+    "n",
+    "source",
+    "source_version",
+    "page",
+    "heading",
+    "start",
+    "end",
+    "quote",
+    "score",
+    "source_state",
+)
+
+
+def list_conversations(
+    user: User, *, search: str = "", conversation_id: UUID | None = None, as_of: datetime | None = None
+) -> QuerySet[Conversation, Row]:
+    """The user's conversations, each with its `activity`, by which the latest come first.
+
+    `search` looks for a text in titles and messages, in any case. With `as_of`, conversations and their activity are those
+    of that moment: one in which something is said while its list is read keeps its place there.
+    """
+    conversations = Conversation.objects.filter(user=user)
+    if conversation_id is not None:
+        conversations = conversations.filter(pk=conversation_id)
+    if search:
+        saying = Message.objects.filter(conversation__user=user, content__icontains=search, replaced_at=None)
+        conversations = conversations.filter(Q(title__icontains=search) | Q(pk__in=saying.values("conversation")))
+    if as_of is None:
+        return conversations.values(*OF_A_CONVERSATION, activity=F("updated_at"))
+    said = Message.objects.filter(conversation=OuterRef("pk"), created_at__lte=as_of).order_by("-id")
+    then = Coalesce(Subquery(said.values("created_at")[:1]), "created_at")
+    activity = Case(When(updated_at__lte=as_of, then="updated_at"), default=then)
+    return conversations.filter(created_at__lte=as_of).values(*OF_A_CONVERSATION, activity=activity)
+
+
+def describe_conversations(rows: Sequence[Row]) -> list[Row]:
+    """Rows of `list_conversations` as they are listed: how many messages, and the beginning of the last one."""
+    ids = [row["id"] for row in rows]
+    of_it = Message.objects.filter(conversation=OuterRef("pk"), replaced_at=None).order_by()
+    last = Message.objects.filter(pk=OuterRef("last")).values
+    found = {
+        row[0]: row[1:]
+        for row in Conversation.objects.filter(pk__in=ids)
+        .order_by()
+        .annotate(last=Subquery(of_it.order_by("-id").values("pk")[:1]))
+        .values_list(
+            "pk",
+            _count(of_it),
+            Subquery(last("role")),
+            Subquery(last(start=Left("content", SNIPPET_LENGTH + 1))),
+            Subquery(last("created_at")),
+        )
+    }
+    return [_describe_conversation(row, *found.get(row["id"], (0, None, None, None))) for row in rows]
+
+
+def with_messages(rows: Sequence[Row]) -> list[Row]:
+    """Rows of `list_conversations` with their messages: of long conversations the latest, and how many there are."""
+    ids = [row["id"] for row in rows]
+    shown = Message.objects.filter(conversation=OuterRef("pk"), replaced_at=None).order_by()
+    first_shown = shown.order_by("-id").values("pk")[SHOWN_AT_ONCE - 1 : SHOWN_AT_ONCE]
+    lengths = {
+        pk: (count, first)
+        for pk, count, first in Conversation.objects.filter(pk__in=ids)
+        .order_by()
+        .values_list("pk", _count(shown), Subquery(first_shown))
+    }
+    wanted = Q(conversation__in=[pk for pk, (_, first) in lengths.items() if first is None])
+    for pk, (_, first) in lengths.items():
+        if first is not None:
+            wanted |= Q(conversation=pk, id__gte=first)
+    messages: dict[UUID, list[Row]] = defaultdict(list)
+    read = list(message_rows(Message.objects.filter(wanted, replaced_at=None).order_by("conversation_id", "id")))
+    for row, message in zip(read, describe_messages(read), strict=True):
+        messages[row["conversation_id"]].append(message)
+    return [
+        {
+            **{name: row[name] for name in OF_A_CONVERSATION},
+            "message_count": lengths.get(row["id"], (0, None))[0],
+            "messages": messages.get(row["id"], []),
+        }
+        for row in rows
+    ]
+
+
+def list_messages(conversation: Conversation, *, replaced: bool = False) -> QuerySet[Message]:
+    """The messages of a conversation; with `replaced` also those that others stand for now."""
+    messages = Message.objects.filter(conversation=conversation)
+    return messages if replaced else messages.filter(replaced_at=None)
+
+
+def message_rows(messages: QuerySet[Message]) -> QuerySet[Message, Row]:
+    """What `describe_messages` takes of them."""
+    return messages.values(*READ_OF_A_MESSAGE)
+
+
+def describe_messages(rows: Sequence[Row]) -> list[Row]:
+    """Rows of `message_rows` as they are shown: answers with citations, figures, and what their reader thought."""
+    citations = _citations_of([row["id"] for row in rows if row["role"] == Role.ASSISTANT])
+    return [_describe_message(row, citations) for row in rows]
+
+
+def read_through(conversation: Conversation, batch: int = 500) -> Iterator[Row]:
+    """The messages of a conversation from its beginning, as they are shown; of thousands only `batch` are in memory."""
+    messages = message_rows(list_messages(conversation).order_by("id"))
+    rows: list[Row] = list(messages[:batch])
+    while rows:
+        yield from describe_messages(rows)
+        rows = list(messages.filter(id__gt=rows[-1]["id"])[:batch])
+
+
+def _count(messages: QuerySet[Message]) -> Coalesce:
+    """How many there are, of each conversation, as a part of a query for conversations."""
+    counted = messages.values("conversation").annotate(number=Count("pk")).values("number")
+    return Coalesce(Subquery(counted), 0)
+
+
+def _describe_conversation(row: Row, count: int, role: str | None, start: str | None, said: datetime | None) -> Row:
+    last = None
+    if role is not None and start is not None:
+        text = " ".join(start[:SNIPPET_LENGTH].split())
+        snippet = text if len(start) <= SNIPPET_LENGTH else f"{text}…"
+        last = {"role": role, "snippet": snippet, "created_at": said}
+    return {**{name: row[name] for name in OF_A_CONVERSATION}, "message_count": count, "last_message": last}
+
+
+def _describe_message(row: Row, citations: dict[UUID, list[Row]]) -> Row:
+    shown = {name: row[name] for name in OF_A_MESSAGE}
+    if row["role"] == Role.ASSISTANT:
+        shown |= {name: row[name] for name in OF_AN_ANSWER}
+        shown["citations"] = citations.get(row["id"], [])
+        rating = row["feedback__rating"]
+        shown["feedback"] = None if rating is None else {"rating": rating, "comment": row["feedback__comment"]}
+    if row["replaced_at"] is not None:
+        shown["replaced"] = True
+    return shown
+
+
+def _citations_of(answers: Iterable[UUID]) -> dict[UUID, list[Row]]:
+    found: dict[UUID, list[Row]] = defaultdict(list)
+    ids = iter(answers)
+    while batch := list(islice(ids, BATCH)):
+        rows = Citation.objects.with_source_state().filter(message__in=batch).order_by("message_id", "n")
+        for message_id, *values in rows.values_list("message_id", *OF_A_CITATION):
+            found[message_id].append(dict(zip(OF_A_CITATION, values, strict=True)))
+    return found

@@ -9,21 +9,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Case, Count, F, OuterRef, Q, QuerySet, Subquery, When
-from django.db.models.functions import Coalesce, Left
+from django.db.models import Case, Count, F, OuterRef, Q, QuerySet, Subquery, When, Window
+from django.db.models.functions import Coalesce, Left, RowNumber
 
 from backend.accounts.models import User
 from backend.chat.models import Citation, Conversation, Message, Role
+from backend.chat.prepared import Among, Prepared
 
 Row = dict[str, Any]
 
 SHOWN_AT_ONCE = 200  # messages of one conversation, the latest, in a list of conversations
 SNIPPET_LENGTH = 200
-BATCH = 10_000  # ids that one query is given; SQLite takes 32,766
 
 OF_A_CONVERSATION = ("id", "title", "created_at", "updated_at")
 OF_A_MESSAGE = ("id", "role", "content", "created_at")
@@ -74,48 +73,32 @@ def list_conversations(
 
 def describe_conversations(rows: Sequence[Row]) -> list[Row]:
     """Rows of `list_conversations` as they are listed: how many messages, and the beginning of the last one."""
-    ids = [row["id"] for row in rows]
-    of_it = Message.objects.filter(conversation=OuterRef("pk"), replaced_at=None).order_by()
-    last = Message.objects.filter(pk=OuterRef("last")).values
-    found = {
-        row[0]: row[1:]
-        for row in Conversation.objects.filter(pk__in=ids)
-        .order_by()
-        .annotate(last=Subquery(of_it.order_by("-id").values("pk")[:1]))
-        .values_list(
-            "pk",
-            _count(of_it),
-            Subquery(last("role")),
-            Subquery(last(start=Left("content", SNIPPET_LENGTH + 1))),
-            Subquery(last("created_at")),
-        )
-    }
-    return [_describe_conversation(row, *found.get(row["id"], (0, None, None, None))) for row in rows]
+    counts = _counts(rows)
+    last = {conversation: values for conversation, *values in LAST_MESSAGES.rows(row["id"] for row in rows)}
+    return [
+        {
+            **{name: row[name] for name in OF_A_CONVERSATION},
+            "message_count": counts.get(row["id"], 0),
+            "last_message": _describe_last(*last[row["id"]]) if row["id"] in last else None,
+        }
+        for row in rows
+    ]
 
 
 def with_messages(rows: Sequence[Row]) -> list[Row]:
     """Rows of `list_conversations` with their messages: of long conversations the latest, and how many there are."""
-    ids = [row["id"] for row in rows]
-    shown = Message.objects.filter(conversation=OuterRef("pk"), replaced_at=None).order_by()
-    first_shown = shown.order_by("-id").values("pk")[SHOWN_AT_ONCE - 1 : SHOWN_AT_ONCE]
-    lengths = {
-        pk: (count, first)
-        for pk, count, first in Conversation.objects.filter(pk__in=ids)
-        .order_by()
-        .values_list("pk", _count(shown), Subquery(first_shown))
-    }
-    wanted = Q(conversation__in=[pk for pk, (_, first) in lengths.items() if first is None])
-    for pk, (_, first) in lengths.items():
-        if first is not None:
-            wanted |= Q(conversation=pk, id__gte=first)
+    counts = _counts(rows)
     messages: dict[UUID, list[Row]] = defaultdict(list)
-    read = list(message_rows(Message.objects.filter(wanted, replaced_at=None).order_by("conversation_id", "id")))
+    read = [
+        dict(zip(READ_OF_A_MESSAGE, values, strict=True))
+        for values in LATEST_MESSAGES.rows(row["id"] for row in rows)
+    ]
     for row, message in zip(read, describe_messages(read), strict=True):
         messages[row["conversation_id"]].append(message)
     return [
         {
             **{name: row[name] for name in OF_A_CONVERSATION},
-            "message_count": lengths.get(row["id"], (0, None))[0],
+            "message_count": counts.get(row["id"], 0),
             "messages": messages.get(row["id"], []),
         }
         for row in rows
@@ -148,19 +131,13 @@ def read_through(conversation: Conversation, batch: int = 500) -> Iterator[Row]:
         rows = list(messages.filter(id__gt=rows[-1]["id"])[:batch])
 
 
-def _count(messages: QuerySet[Message]) -> Coalesce:
-    """How many there are, of each conversation, as a part of a query for conversations."""
-    counted = messages.values("conversation").annotate(number=Count("pk")).values("number")
-    return Coalesce(Subquery(counted), 0)
+def _counts(conversations: Sequence[Row]) -> dict[UUID, int]:
+    return dict(MESSAGE_COUNTS.rows(row["id"] for row in conversations))  # type: ignore[arg-type]  # pairs
 
 
-def _describe_conversation(row: Row, count: int, role: str | None, start: str | None, said: datetime | None) -> Row:
-    last = None
-    if role is not None and start is not None:
-        text = " ".join(start[:SNIPPET_LENGTH].split())
-        snippet = text if len(start) <= SNIPPET_LENGTH else f"{text}…"
-        last = {"role": role, "snippet": snippet, "created_at": said}
-    return {**{name: row[name] for name in OF_A_CONVERSATION}, "message_count": count, "last_message": last}
+def _describe_last(role: str, start: str, said: datetime) -> Row:
+    text = " ".join(start[:SNIPPET_LENGTH].split())
+    return {"role": role, "snippet": text if len(start) <= SNIPPET_LENGTH else f"{text}…", "created_at": said}
 
 
 def _describe_message(row: Row, citations: dict[UUID, list[Row]]) -> Row:
@@ -177,9 +154,35 @@ def _describe_message(row: Row, citations: dict[UUID, list[Row]]) -> Row:
 
 def _citations_of(answers: Iterable[UUID]) -> dict[UUID, list[Row]]:
     found: dict[UUID, list[Row]] = defaultdict(list)
-    ids = iter(answers)
-    while batch := list(islice(ids, BATCH)):
-        rows = Citation.objects.with_source_state().filter(message__in=batch).order_by("message_id", "n")
-        for message_id, *values in rows.values_list("message_id", *OF_A_CITATION):
-            found[message_id].append(dict(zip(OF_A_CITATION, values, strict=True)))
+    for message_id, *values in CITATIONS.rows(answers):
+        found[message_id].append(dict(zip(OF_A_CITATION, values, strict=True)))
     return found
+
+
+def _shown() -> QuerySet[Message]:
+    """The messages of the conversations that a prepared query is run with, without the replaced ones."""
+    return Message.objects.filter(Among("conversation_id"), replaced_at=None).order_by()
+
+
+def _latest(number: int) -> QuerySet[Message]:
+    """The same, at most so many of each conversation. Only ids are counted through, in an index."""
+    place = Window(RowNumber(), partition_by=F("conversation_id"), order_by=F("id").desc())
+    latest = _shown().annotate(place=place).filter(place__lte=number)
+    return Message.objects.filter(pk__in=latest.values("pk"))
+
+
+MESSAGE_COUNTS = Prepared(
+    lambda: _shown().values("conversation_id").annotate(number=Count("pk")).values_list("conversation_id", "number")
+)
+LAST_MESSAGES = Prepared(
+    lambda: _latest(1).values_list("conversation_id", "role", Left("content", SNIPPET_LENGTH + 1), "created_at")
+)
+LATEST_MESSAGES = Prepared(
+    lambda: _latest(SHOWN_AT_ONCE).order_by("conversation_id", "id").values_list(*READ_OF_A_MESSAGE)
+)
+CITATIONS = Prepared(
+    lambda: Citation.objects.with_source_state()
+    .filter(Among("message_id"))
+    .order_by("message_id", "n")
+    .values_list("message_id", *OF_A_CITATION)
+)

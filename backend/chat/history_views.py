@@ -144,8 +144,8 @@ class Messages(APIView):
         """The messages of a conversation, in pages that stay right while it goes on."""
         conversation = get_conversation(cast(User, request.user), conversation_id)
         asked = _read(MessagesQuerySerializer, request)
-        pages = Cursor() if asked["order"] == "desc" else InOrder()
-        messages = history.list_messages(conversation, replaced=asked["replaced"])
+        pages = Cursor() if asked.get("order") == "desc" else InOrder()
+        messages = history.list_messages(conversation, replaced=asked.get("replaced", False))
         rows = pages.paginate_queryset(history.message_rows(messages), request, view=self)
         return pages.get_paginated_response(history.describe_messages(rows))
 
@@ -179,7 +179,7 @@ def _page_of_conversations(request: Request, pages: Cursor) -> list[history.Row]
     place = pages.decode_cursor(request)
     found = history.list_conversations(
         cast(User, request.user),
-        search=asked["q"],
+        search=asked.get("q", ""),
         conversation_id=asked.get("conversation_id"),
         as_of=place.as_of if place else None,
     )
@@ -191,8 +191,11 @@ def _describe(user: User, conversation_id: UUID) -> history.Row:
 
 
 def _read(form_class: type[Serializer[Any]], request: Request) -> dict[str, Any]:
-    """The parameters that the form knows; an empty one counts as not given."""
-    form = form_class(data={name: value for name, value in request.query_params.items() if value})
+    """The parameters that the form knows and the request has; an empty one counts as not given."""
+    given = {name: value for name in form_class._declared_fields if (value := request.query_params.get(name))}
+    if not given:
+        return given  # a form takes a while to be made
+    form = form_class(data=given)
     form.is_valid(raise_exception=True)
     asked: dict[str, Any] = form.validated_data
     return asked

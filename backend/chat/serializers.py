@@ -226,8 +226,6 @@ class HistoryQuerySerializer(serializers.Serializer[None]):
     q = serializers.CharField(
         max_length=1_000,
         required=False,
-        default="",
-        allow_blank=True,
         help_text="Only conversations in whose title or messages this text occurs, in any case.",
     )
     conversation_id = serializers.UUIDField(required=False, help_text="Only this conversation.")
@@ -235,8 +233,8 @@ class HistoryQuerySerializer(serializers.Serializer[None]):
 
 class MessagesQuerySerializer(serializers.Serializer[None]):
     order = serializers.ChoiceField(
-        choices=["asc", "desc"], required=False, default="asc", help_text="asc: the oldest first. desc: the newest."
+        choices=["asc", "desc"], required=False, help_text="asc (unless told otherwise): the oldest first. desc: the newest."
     )
     replaced = serializers.BooleanField(
-        required=False, default=False, help_text="Also those in whose place another answer or question stands."
+        required=False, help_text="Also those in whose place another answer or question stands."
     )

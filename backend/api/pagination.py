@@ -61,7 +61,9 @@ class Cursor(CursorPagination):
     columns: ClassVar[Mapping[str, Callable[[str], Any]]] = {"id": UUID}
     newest_first = True
 
-    def paginate_queryset(self, queryset: QuerySet[Any, Any], request: Request, view: APIView | None = None) -> list[Any]:
+    def paginate_queryset(
+        self, queryset: QuerySet[Any, Any], request: Request, view: APIView | None = None
+    ) -> list[Any]:
         place = self.decode_cursor(request)
         size = self.get_page_size(request) or self.page_size
         self.base_url = request.build_absolute_uri()

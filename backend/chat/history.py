@@ -90,8 +90,7 @@ def with_messages(rows: Sequence[Row]) -> list[Row]:
     counts = _counts(rows)
     messages: dict[UUID, list[Row]] = defaultdict(list)
     read = [
-        dict(zip(READ_OF_A_MESSAGE, values, strict=True))
-        for values in LATEST_MESSAGES.rows(row["id"] for row in rows)
+        dict(zip(READ_OF_A_MESSAGE, values, strict=True)) for values in LATEST_MESSAGES.rows(row["id"] for row in rows)
     ]
     for row, message in zip(read, describe_messages(read), strict=True):
         messages[row["conversation_id"]].append(message)
@@ -181,8 +180,10 @@ LATEST_MESSAGES = Prepared(
     lambda: _latest(SHOWN_AT_ONCE).order_by("conversation_id", "id").values_list(*READ_OF_A_MESSAGE)
 )
 CITATIONS = Prepared(
-    lambda: Citation.objects.with_source_state()
-    .filter(Among("message_id"))
-    .order_by("message_id", "n")
-    .values_list("message_id", *OF_A_CITATION)
+    lambda: (
+        Citation.objects.with_source_state()
+        .filter(Among("message_id"))
+        .order_by("message_id", "n")
+        .values_list("message_id", *OF_A_CITATION)
+    )
 )

@@ -68,7 +68,8 @@ class Prepared:
             sql, params = compiler.as_sql()
             columns = [column for column, *_ in compiler.select]
             converters = {
-                position: _converter(steps, column) for position, (steps, column) in compiler.get_converters(columns).items()
+                position: _converter(steps, column)
+                for position, (steps, column) in compiler.get_converters(columns).items()
             }
             self._compiled.query = sql, tuple(params), converters
         query: tuple[str, tuple[Any, ...], dict[int, Convert]] = self._compiled.query

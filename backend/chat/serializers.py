@@ -233,7 +233,9 @@ class HistoryQuerySerializer(serializers.Serializer[None]):
 
 class MessagesQuerySerializer(serializers.Serializer[None]):
     order = serializers.ChoiceField(
-        choices=["asc", "desc"], required=False, help_text="asc (unless told otherwise): the oldest first. desc: the newest."
+        choices=["asc", "desc"],
+        required=False,
+        help_text="asc (unless told otherwise): the oldest first. desc: the newest.",
     )
     replaced = serializers.BooleanField(
         required=False, help_text="Also those in whose place another answer or question stands."

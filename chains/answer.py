@@ -7,29 +7,26 @@ from a thread. What was streamed as tokens, joined, is the answer, unless all it
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from typing import Any, Literal
 
 from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from chains import condense, extractive
+from chains import extractive
 from chains.abstention import SHIPPED, Calibration, decide
+from chains.calling import ChatModel, Patience, Prompts, ask
 from chains.citations import CitationStream, ReadSpan, without_markers
+from chains.condense import condense_prompt, condense_without_model
 from chains.context import fitting, latest, room_beside, show_passages, visible
 from chains.errors import ModelUnavailable
-from chains.evidence import Candidate, Embeds, weigh
-from chains.links import unescaped, without_foreign_links
-from chains.model import Answer, AnswerEvent, Citation, Cited, Done, Draft, Outcome, Question, Retrieved, Token
+from chains.evidence import Embeds, weigh
+from chains.links import LinkCutter, Unescaper
+from chains.model import Answer, AnswerEvent, Citation, Cited, Done, Draft, Outcome, Question, Retrieved, Token, Waiting
 from chains.prompts import Prompt, load_internal
-
-if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
-    from langchain_core.retrievers import BaseRetriever
 
 NO_ANSWER = "I could not find an answer to this in the documents."
 DECLINES = "NOT_IN_DOCUMENTS"  # what the prompts tell a model to say
@@ -37,49 +34,50 @@ NEAREST = 3  # places that an abstention names
 LONGEST_HEADING = 80  # characters of a heading that it names
 
 
-@dataclass(frozen=True)
-class ChatModel:
-    """A LangChain chat model with the name it was configured by; `llm` is None for the extractive answerer."""
-
-    name: str
-    llm: BaseChatModel | None
-
-
 def build_answer_chain(
     retriever: BaseRetriever,
-    model: ChatModel,
+    models: Sequence[ChatModel],
     prompt: Prompt,
     embedder: Embeds,
     read_span: ReadSpan,
     no_match: Literal["abstain", "model"] = "abstain",
     calibration: Calibration = SHIPPED,
+    patience: Patience = Patience(),  # noqa: B008 (frozen)
 ) -> AnswerChain:
-    """A chain that answers from what `retriever` finds. `read_span` reads stored source text, to check quotes by."""
-    return AnswerChain(retriever, model, prompt, embedder, read_span, no_match, calibration)
+    """A chain that answers from what `retriever` finds. `read_span` reads stored source text, to check quotes by.
+
+    models: who is asked, in this order, when those before do not answer. The extractive answerer, which always does, is
+    the last or the only one.
+    """
+    return AnswerChain(retriever, models, prompt, embedder, read_span, no_match, calibration, patience)
 
 
 class AnswerChain(Runnable[Question, Any]):
     def __init__(
         self,
         retriever: BaseRetriever,
-        model: ChatModel,
+        models: Sequence[ChatModel],
         prompt: Prompt,
         embedder: Embeds,
         read_span: ReadSpan,
         no_match: Literal["abstain", "model"],
         calibration: Calibration,
+        patience: Patience,
     ) -> None:
         self.retriever = retriever
-        self.model = model
+        self.models = models
+        self.chat_models = [model for model in models if model.llm is not None]
+        self.has_keyless = len(self.chat_models) < len(models)
         self.prompt = prompt
         self.embedder = embedder
         self.read_span = read_span
         self.no_match = no_match
         self.calibration = calibration
+        self.patience = patience
 
     def invoke(self, input: Question, config: RunnableConfig | None = None, **kwargs: Any) -> Answer:  # noqa: A002
-        """The whole answer. ModelUnavailable when the chat model fails."""
-        for event in self.stream(input, config):
+        """The whole answer; a chat model is asked for it at once. ModelUnavailable when none answers."""
+        for event in self.events(input, whole=True):
             if isinstance(event, Done):
                 return event.answer
         raise AssertionError("a stream ends with Done")
@@ -91,50 +89,7 @@ class AnswerChain(Runnable[Question, Any]):
         **kwargs: Any,
     ) -> Iterator[AnswerEvent]:
         """Events of the answer, ending with Done. Closing the iterator stops the model call."""
-        clock = _Clock()
-        try:
-            query = condense.condense(input.text, input.history, self.model.llm)
-        except Exception as error:
-            raise _as_unavailable(error) from error
-        clock.lap("condense")
-        passages = tuple(self.retriever.invoke(query, source_ids=input.source_ids))
-        evidence = weigh(query, passages, self.embedder) if self.model.llm is None else None
-        decision = decide(passages, evidence, self.calibration)
-        clock.lap("retrieve")
-        yield Retrieved(passages)
-
-        draft = Draft()
-        writer = _Writer()
-        if decision.answerable:
-            yield from writer.note(self._write(input, query, passages, evidence, draft))
-        general = self.no_match == "model" and self.model.llm is not None
-        if draft.supported == 0 and not writer.text and general:
-            yield from writer.note(self._generalise(input, draft))
-            outcome: Outcome = "ungrounded" if writer.text.strip() else "abstained"
-        else:
-            outcome = _outcome(draft)
-        if outcome == "abstained":
-            declining = decline(passages)
-            if not writer.text:
-                yield Token(declining)
-            writer.text, writer.citations = declining, []
-        clock.lap("generate")
-        yield Done(
-            Answer(
-                text=writer.text,
-                outcome=outcome,
-                citations=tuple(writer.citations),
-                passages=passages,
-                model=self.model.name,
-                prompt=self.prompt.label,
-                latency_ms=clock.result(draft.verify_seconds),
-                confidence=round(decision.confidence, 6),
-                usage=draft.usage,
-                claims=draft.claims,
-                supported=draft.supported,
-                dropped=draft.dropped,
-            )
-        )
+        yield from self.events(input)
 
     async def ainvoke(
         self,
@@ -154,54 +109,160 @@ class AnswerChain(Runnable[Question, Any]):
         while (event := await asyncio.to_thread(next, events, None)) is not None:
             yield event
 
-    def _write(
-        self,
-        question: Question,
-        query: str,
-        passages: Sequence[Document],
-        evidence: Sequence[Candidate] | None,
-        draft: Draft,
-    ) -> Iterator[AnswerEvent]:
-        if evidence is not None or self.model.llm is None:
-            yield from extractive.extract(query, passages, evidence or [], self.read_span, draft)
-            return
+    def events(
+        self, question: Question, *, whole: bool = False, draft: Draft | None = None
+    ) -> Generator[AnswerEvent, None, None]:
+        """As `stream`. whole: nobody reads along, so a chat model is asked for its reply at once, which costs less.
+        draft: an empty one, in which the caller sees what became of an answer that it did not wait for.
+        """
+        clock = _Clock()
+        draft = draft or Draft()
+        draft.model = self.models[0].name
+        work = _Work(self, question, draft, whole=whole)
+        query = yield from work.condense()
+        clock.lap("condense")
+        passages = tuple(self.retriever.invoke(query, source_ids=question.source_ids))
+        evidence = None if self.chat_models else weigh(query, passages, self.embedder)
+        decision = decide(passages, evidence, self.calibration)
+        clock.lap("retrieve")
+        yield Retrieved(passages)
+
+        writer = _Writer()
+        general = self.no_match == "model" and bool(self.chat_models)
+        outcome: Outcome = "abstained"
+        try:
+            if decision.answerable and evidence is not None:
+                yield from writer.note(extractive.extract(query, passages, evidence, self.read_span, draft))
+            elif decision.answerable:
+                yield from writer.note(work.write(passages))
+            if draft.supported == 0 and not writer.text and general:
+                yield from writer.note(work.generalise())
+                outcome = "ungrounded" if writer.text.strip() else "abstained"
+            else:
+                outcome = _outcome(draft)
+        except ModelUnavailable:
+            if not self.has_keyless or writer.text:
+                raise
+            draft.model, draft.declined = self.models[-1].name, False
+            evidence = weigh(query, passages, self.embedder)
+            decision = decide(passages, evidence, self.calibration)
+            if decision.answerable:
+                yield from writer.note(extractive.extract(query, passages, evidence, self.read_span, draft))
+            outcome = _outcome(draft)
+        if outcome == "abstained":
+            declining = decline(passages)
+            if not writer.text:
+                yield Token(declining)
+            writer.text, writer.citations = declining, []
+        clock.lap("generate")
+        yield Done(
+            Answer(
+                text=writer.text,
+                outcome=outcome,
+                citations=tuple(writer.citations),
+                passages=passages,
+                model=draft.model,
+                prompt=self.prompt.label,
+                latency_ms=clock.result(draft.verify_seconds),
+                confidence=round(decision.confidence, 6),
+                usage=draft.usage,
+                claims=draft.claims,
+                supported=draft.supported,
+                dropped=draft.dropped,
+                finish_reason=draft.finish_reason or "stop",
+            )
+        )
+
+    def standalone(self, question: Question) -> str:
+        """What is searched with: the question, made whole by what was said before it."""
+        work = _Work(self, question, Draft(), whole=True)
+        steps = work.condense()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return str(end.value)
+
+
+class _Work:
+    """What chat models do for one question."""
+
+    def __init__(self, chain: AnswerChain, question: Question, draft: Draft, *, whole: bool) -> None:
+        self.chain = chain
+        self.question = question
+        self.draft = draft
+        self.whole = whole
+        self.deadline = chain.patience.deadline()
+
+    def condense(self) -> Generator[AnswerEvent, None, str]:
+        """Returns the question to search with; see chains/condense.py."""
+        asked, history = self.question.text, self.question.history
+        if not history:
+            return asked
+        if not self.chain.chat_models:
+            return condense_without_model(asked, history)
+        if not self.whole:
+            yield Waiting()  # the first byte does not wait for the model
+        text = ""
+        try:
+            for piece in self._ask(lambda share: condense_prompt(asked, history, share), whole=True):
+                if isinstance(piece, Waiting):
+                    yield piece
+                else:
+                    text += piece
+        except ModelUnavailable:
+            if not self.chain.has_keyless:
+                raise
+            return condense_without_model(asked, history)
+        return text.strip() or asked
+
+    def write(self, passages: Sequence[Document]) -> Iterator[AnswerEvent]:
+        """The answer from the passages that fit into the prompt."""
+        question = self.question
+        system = self.chain.prompt.text
         asked = f"\n\nQuestion: {question.text}"
-        room = room_beside(self.prompt.text, asked)
-        shown = fitting(passages, room)
-        if not shown:
-            return
-        context = show_passages(shown) + asked
-        messages = [
-            SystemMessage(self.prompt.text),
-            *latest(question.history, room_beside(self.prompt.text, context)),
-            HumanMessage(context),
-        ]
-        yield from self._ask(self.model.llm, messages, question, passages, shown, draft)
+        citing = CitationStream((), self.chain.read_span, self.draft)
 
-    def _generalise(self, question: Question, draft: Draft) -> Iterator[AnswerEvent]:
-        assert self.model.llm is not None  # noqa: S101 (for the type checker)
-        prompt = load_internal("general").text
-        history = latest(question.history, room_beside(prompt, question.text))
-        messages = [SystemMessage(prompt), *history, HumanMessage(question.text)]
-        draft.declined = False
-        yield from self._ask(self.model.llm, messages, question, (), (), draft)
+        def prompt(share: int) -> list[BaseMessage] | None:
+            shown = fitting(passages, room_beside(system, asked, share=share))
+            citing.passages = shown
+            if not shown:
+                return None
+            context = show_passages(shown) + asked
+            history = latest(question.history, room_beside(system, context, share=share))
+            return [SystemMessage(system), *history, HumanMessage(context)]
 
-    def _ask(
-        self,
-        llm: BaseChatModel,
-        messages: list[BaseMessage],
-        question: Question,
-        found: Sequence[Document],
-        shown: Sequence[Document],
-        draft: Draft,
-    ) -> Iterator[AnswerEvent]:
-        """The model's text with what stands up of it: citations of what it was shown, links of what was found."""
-        citing = CitationStream(shown, self.read_span, draft)
-        known = "\n".join([question.text, *(passage.page_content for passage in found)])
-        pieces = unescaped(_unless_declined(_pieces(llm, messages, draft), draft))
-        for piece in without_foreign_links(pieces, known, draft):
-            yield from citing.feed(piece)
+        if prompt(1) is not None:
+            yield from self._check(prompt, citing, passages)
+
+    def generalise(self) -> Iterator[AnswerEvent]:
+        """An answer from general knowledge."""
+        question = self.question
+        system = load_internal("general").text
+
+        def prompt(share: int) -> list[BaseMessage]:
+            history = latest(question.history, room_beside(system, question.text, share=share))
+            return [SystemMessage(system), *history, HumanMessage(question.text)]
+
+        self.draft.declined = False
+        yield from self._check(prompt, CitationStream((), self.chain.read_span, self.draft), ())
+
+    def _check(self, prompts: Prompts, citing: CitationStream, found: Sequence[Document]) -> Iterator[AnswerEvent]:
+        """A model's text with what stands up of it: citations of what it was shown, links of what was found."""
+        known = "\n".join([self.question.text, *(passage.page_content for passage in found)])
+        declining, unescaper, cutter = _Declining(self.draft), Unescaper(), LinkCutter(known, self.draft)
+        for piece in self._ask(prompts, whole=self.whole):
+            if isinstance(piece, Waiting):
+                yield piece
+            elif text := cutter.feed(unescaper.feed(declining.feed(piece))):
+                yield from citing.feed(text)
+        rest = cutter.feed(unescaper.feed(declining.finish()) + unescaper.finish(), last=True)
+        yield from citing.feed(rest)
         yield from citing.finish()
+
+    def _ask(self, prompts: Prompts, *, whole: bool) -> Iterator[str | Waiting]:
+        chain = self.chain
+        return ask(chain.chat_models, prompts, self.draft, chain.patience, self.deadline, whole=whole)
 
 
 def decline(passages: Sequence[Document]) -> str:
@@ -266,51 +327,26 @@ def _outcome(draft: Draft) -> Outcome:
     return "grounded" if draft.supported >= draft.claims else "partial"
 
 
-def _pieces(llm: BaseChatModel, messages: list[BaseMessage], draft: Draft) -> Iterator[str]:
-    """The model's text as it comes; its token counts go into the draft. Every failure is ModelUnavailable.
+class _Declining:
+    """Holds the text back as long as it may turn out to be the word by which a model declines."""
 
-    A connection that ends early looks like the end of the answer to OpenAI's client: without the `finish_reason` that
-    the protocol promises, the answer is not taken for a whole one.
-    """
-    finished = not hasattr(llm, "root_client")  # langchain-openai's; other providers' clients notice it themselves
-    try:
-        for chunk in llm.stream(messages):
-            finished = finished or "finish_reason" in chunk.response_metadata
-            if chunk.text:
-                yield chunk.text
-            if usage := getattr(chunk, "usage_metadata", None):
-                for name in ("input_tokens", "output_tokens"):
-                    draft.usage[name] += usage.get(name, 0)
-    except Exception as error:
-        raise _as_unavailable(error) from error
-    if not finished:
-        raise ModelUnavailable("The chat model's connection ended before its answer did.")
+    def __init__(self, draft: Draft) -> None:
+        self.draft = draft
+        self._held = ""
+        self._decided = False
 
-
-def _unless_declined(pieces: Iterator[str], draft: Draft) -> Iterator[str]:
-    """The pieces, held back as long as they may turn out to be the word by which a model declines."""
-    held = ""
-    for piece in pieces:
-        if draft.declined:
-            continue
-        held += piece
-        start = held.lstrip()
+    def feed(self, piece: str) -> str:
+        if self._decided:
+            return "" if self.draft.declined else piece
+        self._held += piece
+        start = self._held.lstrip()
         if start.startswith(DECLINES):
-            draft.declined = True
-        elif not DECLINES.startswith(start):
-            yield held
-            yield from pieces
-            return
-    if held.strip() and not draft.declined:
-        yield held
+            self._decided = self.draft.declined = True
+            return ""
+        if DECLINES.startswith(start):
+            return ""
+        self._decided = True
+        return self._held
 
-
-def _as_unavailable(error: Exception) -> ModelUnavailable:
-    """A provider's error as ours, with the wait that its server asked for."""
-    if isinstance(error, ModelUnavailable):
-        return error
-    wait = 5.0
-    headers = getattr(getattr(error, "response", None), "headers", {}) or {}
-    with contextlib.suppress(ValueError):
-        wait = float(headers.get("retry-after", wait))
-    return ModelUnavailable(f"The chat model did not answer ({type(error).__name__}).", wait)
+    def finish(self) -> str:
+        return "" if self._decided or not self._held.strip() else self._held

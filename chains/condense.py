@@ -1,13 +1,13 @@
 """A follow-up question becomes one that stands alone, because retrieval sees no history.
 
-With a chat model, by the prompt `condense`. Without one, deterministically: a question that leans on what was said
-(short, or with a pronoun and few words of its own) is searched together with the user's question before it.
+With a chat model, by the prompt `condense` (chains/answer.py asks it). Without one, deterministically: a question that
+leans on what was said (short, or with a pronoun and few words of its own) is searched together with the user's
+question before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
@@ -15,25 +15,17 @@ from chains.context import latest, room_beside
 from chains.prompts import load_internal
 from chains.words import content_words
 
-if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
-
 FEW_WORDS = 3  # content words below which a question hardly stands alone
 POINTERS = frozenset("it its he him his she her they them their this that these those there one ones same such".split())
 
 
-def condense(question: str, history: Sequence[BaseMessage], model: BaseChatModel | None) -> str:
-    """The question to search with. Without history it is the question itself. Errors of the model pass through."""
-    if not history:
-        return question
-    if model is None:
-        return condense_without_model(question, history)
+def condense_prompt(question: str, history: Sequence[BaseMessage], share: int = 1) -> list[BaseMessage]:
+    """What a chat model is sent to make the question whole, within 1/share of the budget."""
     prompt = load_internal("condense").text
-    turns = latest(history, room_beside(prompt, _turn("User", question)))
+    turns = latest(history, room_beside(prompt, _turn("User", question), share=share))
     lines = [_turn("User" if isinstance(turn, HumanMessage) else "Assistant", turn.text) for turn in turns]
     lines.append(_turn("User", question))
-    reply = model.invoke([SystemMessage(prompt), HumanMessage("\n".join(lines))])
-    return reply.text.strip() or question
+    return [SystemMessage(prompt), HumanMessage("\n".join(lines))]
 
 
 def condense_without_model(question: str, history: Sequence[BaseMessage]) -> str:

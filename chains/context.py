@@ -31,9 +31,9 @@ def count_tokens(text: str) -> int:
     return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
 
 
-def room_beside(*texts: str) -> int:
-    """The tokens that are left of the budget beside messages with these texts."""
-    return PROMPT_TOKENS - sum(count_tokens(text) + TOKENS_PER_MESSAGE for text in texts)
+def room_beside(*texts: str, share: int = 1) -> int:
+    """The tokens that are left of 1/share of the budget beside messages with these texts."""
+    return PROMPT_TOKENS // share - sum(count_tokens(text) + TOKENS_PER_MESSAGE for text in texts)
 
 
 def latest(history: Sequence[BaseMessage], room: int) -> list[BaseMessage]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Iterator
 
 from chains.model import Draft
 
@@ -40,36 +39,36 @@ _MAYBE_ENTITY = re.compile(r"&[a-z]{0,4}\Z")
 _ENTITY = re.compile(r"&(?:lt|gt|amp|quot);")
 
 
-def unescaped(pieces: Iterable[str]) -> Iterator[str]:
+class Unescaper:
     """A model's text with the characters back that were escaped in what it was shown, if it repeats them so."""
-    held = ""
-    for piece in pieces:
-        held += piece
-        undecided = _MAYBE_ENTITY.search(held)
-        cut = undecided.start() if undecided else len(held)
-        if cut:
-            yield _ENTITY.sub(lambda match: html.unescape(match.group()), held[:cut])
-        held = held[cut:]
-    if held:
-        yield held
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, piece: str) -> str:
+        """What can be passed on now."""
+        self._held += piece
+        undecided = _MAYBE_ENTITY.search(self._held)
+        cut = undecided.start() if undecided else len(self._held)
+        passed, self._held = self._held[:cut], self._held[cut:]
+        return _ENTITY.sub(lambda match: html.unescape(match.group()), passed) if "&" in passed else passed
+
+    def finish(self) -> str:
+        rest, self._held = self._held, ""
+        return rest
 
 
-def without_foreign_links(pieces: Iterable[str], known: str, draft: Draft) -> Iterator[str]:
+class LinkCutter:
     """The text as it comes, without links whose address is not in `known`; these are counted in `draft.dropped`."""
-    cutter = _Cutter(known, draft)
-    for piece in pieces:
-        yield from cutter.feed(piece, last=False)
-    yield from cutter.feed("", last=True)
 
-
-class _Cutter:
     def __init__(self, known: str, draft: Draft) -> None:
         self.known = known
         self.draft = draft
         self._before = ""  # the end of what was passed on
         self._held = ""
 
-    def feed(self, piece: str, *, last: bool) -> Iterator[str]:
+    def feed(self, piece: str, *, last: bool = False) -> str:
+        """What can be passed on now; with `last`, all that is held."""
         text = self._before + self._held + piece
         place = len(self._before)
         kept = ""
@@ -87,8 +86,7 @@ class _Cutter:
         end = len(text) if undecided is None else undecided
         kept += text[place:end]
         self._before, self._held = text[:end][-_CONTEXT:], text[end:]
-        if kept:
-            yield kept
+        return kept
 
     def _undecided(self, text: str, place: int) -> int | None:
         """Where a link may have begun that has not ended; a citation's bracket does not wait for what follows."""

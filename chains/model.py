@@ -4,6 +4,7 @@ AnswerEvent
 ├── Retrieved   what was found, before a word is written
 ├── Token       a piece of the answer's text; all of them joined are the answer
 ├── Cited       a citation that was checked
+├── Waiting     nothing new for a while, and it still goes on
 └── Done        the whole answer
 """
 
@@ -55,7 +56,8 @@ class Answer:
     latency_ms: milliseconds of condense, retrieve, generate, verify and total.
     confidence: in [0, 1], that what was found holds the answer, as decided before a word was written; None where it was
     not decided.
-    usage: input_tokens and output_tokens of the chat model; zeros when none was asked.
+    usage: input_tokens and output_tokens of all that chat models were asked for it; zeros when none was.
+    finish_reason: why the model ended: "stop", "length" or "content_filter".
     claims: the answer's sentences that state something; supported: those of them whose citations hold.
     dropped: citations and links that did not check out and were left out.
     """
@@ -72,6 +74,7 @@ class Answer:
     claims: int = 0
     supported: int = 0
     dropped: int = 0
+    finish_reason: str = "stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +97,19 @@ class Done:
     answer: Answer
 
 
-AnswerEvent = Retrieved | Token | Cited | Done
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    pass
+
+
+AnswerEvent = Retrieved | Token | Cited | Waiting | Done
 
 
 @dataclass(slots=True)
 class Draft:
-    """What a generator knows when it has finished: how many claims it made, how many were supported, what it cost."""
+    """What a generator knows when it has finished: how many claims it made, how many were supported, what it cost.
+    model: the name of the one that wrote it, or last tried to.
+    """
 
     claims: int = 0
     supported: int = 0
@@ -107,3 +117,5 @@ class Draft:
     usage: dict[str, Any] = field(default_factory=lambda: {"input_tokens": 0, "output_tokens": 0})
     dropped: int = 0
     verify_seconds: float = 0.0
+    model: str = ""
+    finish_reason: str = ""

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
 EXTRACTIVE = "extractive"
 REACHABLE_FOR = 15.0  # seconds for which the result of a connection test is believed
-_last_test: tuple[float, str, str | None] = (0.0, "", None)
+_tests: dict[str, tuple[float, str | None]] = {}  # by address: when it was tested, and what was wrong
 
 
 @lru_cache(maxsize=8)
-def load_chat_model(name: str, timeout: float) -> BaseChatModel | None:
-    """The LangChain chat model, or None for `extractive`. `timeout` is in seconds. UnknownModel says what is wrong."""
+def load_chat_model(name: str, timeout: float, retries: int = 2) -> BaseChatModel | None:
+    """The LangChain chat model, or None for `extractive`. UnknownModel says what is wrong.
+
+    timeout: seconds. retries: those that the provider's client makes by itself.
+    """
     if name == EXTRACTIVE:
         return None
     if ":" not in name:
@@ -29,7 +32,7 @@ def load_chat_model(name: str, timeout: float) -> BaseChatModel | None:
         )
     from langchain.chat_models import init_chat_model
 
-    options: dict[str, Any] = {"timeout": timeout, "max_retries": 2}
+    options: dict[str, Any] = {"timeout": timeout, "max_retries": retries}
     if name.startswith("openai:"):
         options["stream_usage"] = True  # token counts also from servers that only speak OpenAI's protocol
     try:
@@ -41,15 +44,14 @@ def load_chat_model(name: str, timeout: float) -> BaseChatModel | None:
 
 def reachability_problem(model: BaseChatModel) -> str | None:
     """Why the model's server cannot be reached, for servers whose address is known; None when nothing is wrong."""
-    global _last_test
     client = getattr(model, "root_client", None)  # langchain-openai's; it knows OPENAI_BASE_URL and its default
     if client is None:
         return None
     url = str(client.base_url)
-    at, tested, problem = _last_test
-    if tested != url or time.monotonic() - at > REACHABLE_FOR:
+    at, problem = _tests.get(url, (-REACHABLE_FOR, None))
+    if time.monotonic() - at >= REACHABLE_FOR:
         problem = _connection_problem(url)
-        _last_test = (time.monotonic(), url, problem)
+        _tests[url] = (time.monotonic(), problem)
     return problem
 
 

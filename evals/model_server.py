@@ -1,8 +1,10 @@
 """A local server that speaks OpenAI's protocol (chat and embeddings) over real HTTP and says what it is told to.
 
 For tests and benchmarks. `server.reply` is a function of the request's messages; `server.fail_with` makes it
-misbehave: an HTTP status, "hang up" (the connection ends in the middle of the stream) or "nonsense" (200 with a body
-that is not JSON).
+misbehave: an HTTP status, "hang up" (the connection ends in the middle of the reply), "nonsense" (200 with a body that
+is not JSON), "error" (200 with an error in the reply), "silence" (nothing comes), "drip" (a byte now and then), "empty"
+(a reply without a word) or "broken stream" (it ends before its first word). `fail_times` limits it to the next
+requests, `retry_after` goes with a status, and a `context` of so many words refuses longer prompts.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -30,9 +32,13 @@ class ModelServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.reply: Callable[[Messages], str] = lambda _: "Nothing."
         self.fail_with: int | str | None = None
+        self.fail_times: int | None = None
+        self.retry_after = "0"
+        self.context: int | None = None
         self.seconds_per_token = 0.0
         self.requests: list[dict[str, Any]] = []
         self.tokens_sent = 0
+        self.stopped = threading.Event()
 
     @property
     def url(self) -> str:
@@ -50,6 +56,7 @@ def running_model_server() -> Iterator[ModelServer]:
     try:
         yield server
     finally:
+        server.stopped.set()
         server.shutdown()
         server.server_close()
 
@@ -64,17 +71,54 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.endswith("/embeddings") and not self.server.fail_with:
             self._json(200, _embeddings(request))
             return
-        failure = self.server.fail_with
-        if isinstance(failure, int):
-            self._json(failure, {"error": {"message": "as the test wants", "type": "test"}}, {"Retry-After": "0"})
+        failure = self._failure()
+        said = sum(len(str(message["content"]).split()) for message in request["messages"])
+        if self.server.context is not None and said > self.server.context:
+            message = f"This model's maximum context length is {self.server.context} tokens."
+            self._json(400, {"error": {"message": message, "code": "context_length_exceeded"}})
+        elif isinstance(failure, int):
+            headers = {"Retry-After": self.server.retry_after} if self.server.retry_after else {}
+            self._json(failure, {"error": {"message": "as the test wants", "type": "test"}}, headers)
         elif failure == "nonsense":
             self._send(200, b"<html>not the answer</html>", "text/html")
+        elif failure == "error":
+            self._send(200, b'data: {"error": {"message": "overloaded", "code": 503}}\n\n', "text/event-stream")
+        elif failure in ("silence", "drip", "broken stream") or (failure == "hang up" and not request.get("stream")):
+            self._begin_and_stop(failure)
         elif request.get("stream"):
-            self._stream(request, self.server.reply(request["messages"]))
+            self._stream(request, "" if failure == "empty" else self.server.reply(request["messages"]), failure)
         else:
-            self._json(200, _completion(request, self.server.reply(request["messages"])))
+            text = "" if failure == "empty" else self.server.reply(request["messages"])
+            self._json(200, _completion(request, text))
 
-    def _stream(self, request: dict[str, Any], text: str) -> None:
+    def _failure(self) -> int | str | None:
+        if self.server.fail_times is not None:
+            if self.server.fail_times == 0:
+                return None
+            self.server.fail_times -= 1
+        return self.server.fail_with
+
+    def _begin_and_stop(self, failure: str) -> None:
+        if failure == "silence":
+            self.server.stopped.wait(60)
+        elif failure == "drip":
+            self._head("application/json", {"Content-Length": "1000"})
+            with suppress(OSError):
+                while not self.server.stopped.wait(0.05):
+                    self.wfile.write(b" ")
+        else:
+            self._head("application/json", {"Content-Length": "1000"})
+            self.wfile.write(b'{"choices": [{"mess')
+        self.close_connection = True
+
+    def _head(self, content_type: str, headers: dict[str, str]) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _stream(self, request: dict[str, Any], text: str, failure: int | str | None = None) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
@@ -84,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._event(_delta(request, {"role": "assistant", "content": word}))
             self.server.tokens_sent += 1
             time.sleep(self.server.seconds_per_token)
-            if self.server.fail_with == "hang up" and i == len(words) // 2:
+            if failure == "hang up" and i == len(words) // 2:
                 self.wfile.write(b'data: {"choices": [{"del')
                 self.wfile.flush()
                 self.connection.close()

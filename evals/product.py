@@ -27,11 +27,11 @@ def booted() -> Iterator[ProductClient]:
     from django.core.management import call_command
 
     from backend.accounts.models import User
-    from backend.chat.services import chat_model
+    from backend.chat.services import chat_models
     from backend.knowledge.index import close_index
 
     try:
-        chat_model()
+        chat_models()
     except UnknownModel as error:
         raise CannotServe(str(error)) from error
     call_command("migrate", interactive=False, verbosity=0)
@@ -73,12 +73,11 @@ class ProductClient:
         return dict(AnswerSerializer(answer).data)
 
     def search(self, question: str, k: int, history: Sequence[Turn] = ()) -> list[dict[str, Any]]:
-        from backend.chat.services import chat_model
+        from backend.chat import services
         from backend.knowledge import selectors
         from backend.knowledge.index import get_index
-        from chains.condense import condense
 
-        return selectors.search(get_index(), condense(question, _messages(history), chat_model().llm), k, None)
+        return selectors.search(get_index(), services.standalone(question, _messages(history)), k, None)
 
     def source_text(self, source: str, start: int, end: int) -> str | None:
         from backend.knowledge.models import Source

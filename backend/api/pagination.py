@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import CursorPagination, PageNumberPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.utils.urls import remove_query_param, replace_query_param
+from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 
@@ -51,8 +51,8 @@ class Place:
 class Cursor(CursorPagination):
     """A page starts where the one before it ended: rows that come or go in between show nothing twice and hide nothing.
 
-    The parameters and their reading are DRF's. Its own place is one column and a number of rows that share it, of which it
-    counts 1,000; here it is all `columns`, and no two rows share them. Rows are dicts (`QuerySet.values`).
+    The parameters and their reading are DRF's. Its own place is one column and a number of rows that share it, of which
+    it counts 1,000; here it is all `columns`, and no two rows share them. Rows are dicts (`QuerySet.values`).
     """
 
     page_size = 50
@@ -61,12 +61,10 @@ class Cursor(CursorPagination):
     columns: ClassVar[Mapping[str, Callable[[str], Any]]] = {"id": UUID}
     newest_first = True
 
-    def paginate_queryset(
-        self, queryset: QuerySet[Any, Any], request: Request, view: APIView | None = None
-    ) -> list[Any]:
-        place = self.decode_cursor(request)
+    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
+        place = self.read_place(request)
         size = self.get_page_size(request) or self.page_size
-        self.base_url = request.build_absolute_uri()
+        self.url = request.build_absolute_uri()
         self.count = queryset.count()
         backwards = place is not None and place.side in ("before", "until")
         descending = self.newest_first != backwards
@@ -104,7 +102,7 @@ class Cursor(CursorPagination):
     def get_previous_link(self) -> str | None:
         return self._link(self.earlier)
 
-    def decode_cursor(self, request: Request) -> Place | None:
+    def read_place(self, request: Request) -> Place | None:
         """Where the wanted page is; None for the first one. ValidationError when the cursor is none of ours."""
         if request.query_params.get("page", "1") != "1":  # or a client that counts pages would read the first for ever
             raise ValidationError({"page": ["This list has no numbered pages: follow `next` and `previous`."]})
@@ -120,15 +118,13 @@ class Cursor(CursorPagination):
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             raise ValidationError({"cursor": ["This is not a cursor of this list."]}) from None
 
-    def encode_cursor(self, cursor: Place) -> str:
-        plain = [cursor.side, cursor.as_of, *cursor.key]
-        text = json.dumps([value.isoformat() if isinstance(value, datetime) else str(value) for value in plain])
-        return replace_query_param(
-            self.base_url, self.cursor_query_param, base64.urlsafe_b64encode(text.encode()).decode("ascii")
-        )
-
     def _link(self, place: Place | None) -> str | None:
-        return None if place is None else self.encode_cursor(place)
+        if place is None:
+            return None
+        plain = [place.side, place.as_of, *place.key]
+        text = json.dumps([value.isoformat() if isinstance(value, datetime) else str(value) for value in plain])
+        cursor = base64.urlsafe_b64encode(text.encode()).decode("ascii")
+        return replace_query_param(self.url, self.cursor_query_param, cursor)
 
     def _key(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
         return tuple(row[name] for name in self.columns)

@@ -80,7 +80,7 @@ def _place(citation: Row) -> str:
 
 
 def _answer(text: str) -> str:
-    """As it is; in a quotation if anything in it would reach beyond it: a fence left open, HTML, a link's definition."""
+    """As it is; in a quotation if anything in it would reach beyond it: an open fence, HTML, a link's definition."""
     environment: dict[str, object] = {}
     tokens = _markdown().parse(f"{text}\n\n{AFTER}", environment)
     blocks = [token for token in tokens if token.level == 0]

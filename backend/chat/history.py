@@ -26,7 +26,17 @@ SNIPPET_LENGTH = 200
 
 OF_A_CONVERSATION = ("id", "title", "created_at", "updated_at")
 OF_A_MESSAGE = ("id", "role", "content", "created_at")
-OF_AN_ANSWER = ("outcome", "model", "prompt", "cut", "grounding", "latency_ms", "usage")
+OF_AN_ANSWER = (
+    "outcome",
+    "model",
+    "prompt",
+    "cut",
+    "finish_reason",
+    "confidence",
+    "grounding",
+    "latency_ms",
+    "usage",
+)
 READ_OF_A_MESSAGE = (
     *OF_A_MESSAGE,
     *OF_AN_ANSWER,
@@ -54,8 +64,8 @@ def list_conversations(
 ) -> QuerySet[Conversation, Row]:
     """The user's conversations, each with its `activity`, by which the latest come first.
 
-    `search` looks for a text in titles and messages, in any case. With `as_of`, conversations and their activity are those
-    of that moment: one in which something is said while its list is read keeps its place there.
+    `search` looks for a text in titles and messages, in any case. With `as_of`, conversations and their activity are
+    those of that moment: one in which something is said while its list is read keeps its place there.
     """
     conversations = Conversation.objects.filter(user=user)
     if conversation_id is not None:
@@ -63,12 +73,16 @@ def list_conversations(
     if search:
         saying = Message.objects.filter(conversation__user=user, content__icontains=search, replaced_at=None)
         conversations = conversations.filter(Q(title__icontains=search) | Q(pk__in=saying.values("conversation")))
+    rows: QuerySet[Conversation, Row]
     if as_of is None:
-        return conversations.values(*OF_A_CONVERSATION, activity=F("updated_at"))
-    said = Message.objects.filter(conversation=OuterRef("pk"), created_at__lte=as_of).order_by("-id")
+        rows = conversations.values(*OF_A_CONVERSATION, activity=F("updated_at"))
+        return rows
+    answers = Message.objects.filter(conversation=OuterRef("pk"), role=Role.ASSISTANT)  # they set updated_at
+    said = answers.filter(created_at__lte=as_of).order_by("-id")
     then = Coalesce(Subquery(said.values("created_at")[:1]), "created_at")
     activity = Case(When(updated_at__lte=as_of, then="updated_at"), default=then)
-    return conversations.filter(created_at__lte=as_of).values(*OF_A_CONVERSATION, activity=activity)
+    rows = conversations.filter(created_at__lte=as_of).values(*OF_A_CONVERSATION, activity=activity)
+    return rows
 
 
 def describe_conversations(rows: Sequence[Row]) -> list[Row]:
@@ -112,7 +126,8 @@ def list_messages(conversation: Conversation, *, replaced: bool = False) -> Quer
 
 def message_rows(messages: QuerySet[Message]) -> QuerySet[Message, Row]:
     """What `describe_messages` takes of them."""
-    return messages.values(*READ_OF_A_MESSAGE)
+    rows: QuerySet[Message, Row] = messages.values(*READ_OF_A_MESSAGE)
+    return rows
 
 
 def describe_messages(rows: Sequence[Row]) -> list[Row]:
@@ -131,7 +146,7 @@ def read_through(conversation: Conversation, batch: int = 500) -> Iterator[Row]:
 
 
 def _counts(conversations: Sequence[Row]) -> dict[UUID, int]:
-    return dict(MESSAGE_COUNTS.rows(row["id"] for row in conversations))  # type: ignore[arg-type]  # pairs
+    return dict(MESSAGE_COUNTS.rows(row["id"] for row in conversations))
 
 
 def _describe_last(role: str, start: str, said: datetime) -> Row:

@@ -33,6 +33,7 @@ from backend.chat.serializers import (
     NewConversationSerializer,
     TitleSerializer,
 )
+from backend.chat.views import Ask
 
 
 class LatestActivity(Cursor):
@@ -132,7 +133,9 @@ class ConversationDetail(APIView):
         return Response(status=204)
 
 
-class Messages(APIView):
+class Messages(Ask):
+    """Reading here, asking as `Ask` does it."""
+
     pagination_class = InOrder
 
     @extend_schema(
@@ -176,7 +179,7 @@ class ConversationExport(APIView):
 
 def _page_of_conversations(request: Request, pages: Cursor) -> list[history.Row]:
     asked = _read(HistoryQuerySerializer, request)
-    place = pages.decode_cursor(request)
+    place = pages.read_place(request)
     found = history.list_conversations(
         cast(User, request.user),
         search=asked.get("q", ""),

@@ -24,7 +24,7 @@ class ConversationHistory(BaseChatMessageHistory):
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]  # LangChain declares a plain attribute
-        rows = Message.objects.filter(conversation=self.conversation)
+        rows = Message.objects.filter(conversation=self.conversation, replaced_at=None)
         if self.before is not None:
             rows = rows.filter(id__lt=self.before.id)
         latest = list(reversed(rows.order_by("-id").values_list("role", "content")[:REMEMBERED]))

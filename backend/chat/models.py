@@ -177,7 +177,7 @@ class IdempotencyKey(models.Model):
 
 
 class DailyUsage(models.Model):
-    """What one user asked of one model on one day (UTC). It outlives the messages; `user` is null once they are gone."""
+    """What one user asked of one model on one day (UTC). It outlives the messages, and without its name the user."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     day = models.DateField()

@@ -1,7 +1,7 @@
 """Queries for the rows that belong to some ids, compiled once.
 
-For the few rows of a page Django takes longer to write the SQL than the database to run it. The SQL is Django's own, of an
-ordinary query set; as the ids are one parameter, it is the same for any number of them.
+For the few rows of a page Django takes longer to write the SQL than the database to run it. The SQL is Django's own, of
+an ordinary query set; as the ids are one parameter, it is the same for any number of them.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Among(Func):
     def __init__(self, column: str) -> None:
         super().__init__(F(column))
 
-    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_: Any) -> tuple[str, list[Any]]:
+    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_: Any) -> Any:
         column, params = compiler.compile(self.source_expressions[0])
-        return f"{column} IN (SELECT value FROM json_each(%s))", [*params, IDS]
+        return f"{column} IN (SELECT value FROM json_each(%s))", [*params, IDS]  # noqa: S608 (Django's own name)
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_: Any) -> tuple[str, list[Any]]:
         column, params = compiler.compile(self.source_expressions[0])

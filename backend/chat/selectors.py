@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Q
+from django.http import Http404
 from django.shortcuts import get_object_or_404
 
 from backend.accounts.models import User
@@ -25,6 +26,23 @@ def get_conversation(user: User, conversation_id: UUID) -> Conversation:
 def get_answer(user: User, message_id: UUID) -> Message:
     """An answer that the user was given, or Http404."""
     return get_object_or_404(Message, conversation__user=user, pk=message_id, role=Role.ASSISTANT)
+
+
+def get_message(user: User, message_id: UUID) -> Message:
+    """A message of one of the user's conversations, or Http404."""
+    return get_object_or_404(Message.objects.select_related("conversation"), conversation__user=user, pk=message_id)
+
+
+def get_question(user: User, message_id: UUID) -> Message:
+    """The question that this message is or answers, or that was to be answered by it; or Http404."""
+    questions = Message.objects.select_related("conversation").filter(conversation__user=user, role=Role.USER)
+    found = questions.filter(Q(pk=message_id) | Q(answer_id=message_id)).first()
+    if found is None:  # an answer that was replaced, or that an older version made
+        answer = get_answer(user, message_id)
+        found = questions.filter(conversation=answer.conversation_id, id__lt=answer.pk).order_by("-id").first()
+    if found is None:
+        raise Http404
+    return found
 
 
 def get_citation(user: User, message_id: UUID, n: int) -> Citation:

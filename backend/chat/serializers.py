@@ -22,12 +22,22 @@ class FilterSerializer(SourceFilterSerializer):
         return attrs
 
 
-class ChatRequestSerializer(serializers.Serializer[None]):
+class QuestionSerializer(serializers.Serializer[None]):
     message = serializers.CharField(max_length=LONGEST_MESSAGE)
-    conversation_id = serializers.UUIDField(required=False, allow_null=True)
     stream = serializers.BooleanField(required=False, default=False)
     filter = FilterSerializer(required=False, allow_null=True)
     prompt = serializers.ChoiceField(choices=prompt_names(), required=False, allow_null=True)
+
+
+class ChatRequestSerializer(QuestionSerializer):
+    conversation_id = serializers.UUIDField(required=False, allow_null=True)
+
+
+class RegenerateSerializer(serializers.Serializer[None]):
+    stream = serializers.BooleanField(required=False, default=False)
+    prompt = serializers.ChoiceField(
+        choices=prompt_names(), required=False, allow_null=True, help_text="Another than it was asked with."
+    )
 
 
 class CitationSerializer(serializers.ModelSerializer[Citation]):
@@ -121,6 +131,10 @@ class AnswerSerializer(serializers.Serializer[Message]):
     message_id = serializers.UUIDField(source="id")
     answer = serializers.CharField(source="content")
     outcome = serializers.ChoiceField(choices=Outcome.choices)
+    cut = serializers.BooleanField(help_text="The client hung up, or the server stopped, before it was complete.")
+    finish_reason = serializers.CharField(
+        allow_blank=True, help_text="Why the model ended: stop, length, content_filter; empty where it was cut."
+    )
     confidence = serializers.FloatField(
         allow_null=True, help_text="In [0, 1]: how likely what was found holds the answer, before a word was written."
     )
@@ -131,6 +145,38 @@ class AnswerSerializer(serializers.Serializer[Message]):
     prompt = serializers.CharField()
     latency_ms = LatencySerializer()
     usage = UsageSerializer()
+
+
+class PendingSerializer(serializers.Serializer[None]):
+    conversation_id = serializers.UUIDField()
+    message_id = serializers.UUIDField(help_text="The id that the answer will have.")
+
+
+def describe_answer(answer: Message) -> dict[str, Any]:
+    """As AnswerSerializer does it, in a fifth of the time. An answer that was just stored brings its `new_citations`;
+    for another they are read, with the state of their sources.
+    """
+    cited = getattr(answer, "new_citations", None)
+    if cited is None:
+        cited = list(answer.citations.with_source_state())
+    return {
+        "conversation_id": answer.conversation_id,
+        "message_id": answer.pk,
+        "answer": answer.content,
+        "outcome": answer.outcome,
+        "cut": answer.cut,
+        "finish_reason": answer.finish_reason,
+        "confidence": answer.confidence,
+        "grounding": answer.grounding,
+        "citations": [
+            {name: getattr(one, name, CitedSource.CURRENT) for name in CitationSerializer.Meta.fields} for one in cited
+        ],
+        "retrieved": answer.retrieved,
+        "model": answer.model,
+        "prompt": answer.prompt,
+        "latency_ms": answer.latency_ms,
+        "usage": answer.usage,
+    }
 
 
 class FeedbackSerializer(serializers.Serializer[Feedback]):
@@ -150,6 +196,8 @@ class MessageSerializer(serializers.ModelSerializer[Message]):
     model = serializers.CharField(required=False)
     prompt = serializers.CharField(required=False)
     cut = serializers.BooleanField(required=False)
+    finish_reason = serializers.CharField(required=False, allow_blank=True)
+    confidence = serializers.FloatField(required=False, allow_null=True)
     grounding = GroundingSerializer(required=False)
     latency_ms = LatencySerializer(required=False)
     usage = UsageSerializer(required=False)
@@ -168,6 +216,8 @@ class MessageSerializer(serializers.ModelSerializer[Message]):
             "model",
             "prompt",
             "cut",
+            "finish_reason",
+            "confidence",
             "grounding",
             "latency_ms",
             "usage",

@@ -1,37 +1,35 @@
-"""Ask a question in a conversation. The question is stored before the model is asked: nothing is lost when it fails."""
+"""What users do in their conversations: ask, ask again, ask otherwise, rate."""
 
 from __future__ import annotations
 
 import functools
 import logging
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
 from django.utils import timezone
-from uuid_utils.compat import uuid7
 
 from backend.accounts.models import User
-from backend.api.errors import Unavailable
-from backend.chat import selectors
-from backend.chat.memory import ConversationHistory
-from backend.chat.models import Citation, Conversation, Feedback, Message, Role
+from backend.api.errors import Conflict, Unavailable
+from backend.chat import selectors, usage
+from backend.chat.exchange import Asked, Exchange, Follower, make_title
+from backend.chat.models import Conversation, Feedback, Message
 from backend.knowledge.index import IndexBusy, get_index
-from backend.knowledge.models import SourceVersion
-from backend.knowledge.selectors import make_retriever, read_span
+from backend.knowledge.selectors import SourceFilter, make_retriever, matching_source_ids, read_span
 from chains.abstention import SHIPPED, BadCalibration, Calibration, load_calibration
-from chains.answer import ChatModel, build_answer_chain
+from chains.answer import build_answer_chain
+from chains.calling import ChatModel, Patience
 from chains.errors import ModelUnavailable, UnknownModel
-from chains.model import Answer, AnswerEvent, Cited, Done, Question, Retrieved, Token
+from chains.model import AnswerEvent, Question
 from chains.models import load_chat_model
 from chains.prompts import load_prompt
 from vectorstore.errors import IndexUnavailable
 
 if TYPE_CHECKING:
-    from langchain_core.documents import Document
     from langchain_core.messages import BaseMessage
 
     from chains.answer import AnswerChain
@@ -39,86 +37,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PASSAGES = 8  # retrieved for one question
-TITLE_LENGTH = 80
-SNIPPET_LENGTH = 300
-
-
-class Exchange:
-    """One question and its answer: `events()` may be read once; closing it early keeps what was written, marked cut."""
-
-    def __init__(self, user_message: Message, chain: AnswerChain, source_ids: tuple[str, ...] | None) -> None:
-        self.user_message = user_message
-        self.conversation = user_message.conversation
-        self.message_id: UUID = uuid7()
-        self.chain = chain
-        self.source_ids = source_ids
-        self.answer: Message | None = None
-
-    def events(self) -> Iterator[AnswerEvent]:
-        """The chain's events; the answer is stored before Done is passed on. Unavailable (503) keeps the question."""
-        history = ConversationHistory(self.conversation, before=self.user_message).messages
-        question = Question(self.user_message.content, history, self.source_ids)
-        _lend_connection()
-        partial = _Partial()
-        try:
-            for event in self.chain.stream(question):
-                if isinstance(event, Done):
-                    self.answer = self._store(event.answer)
-                partial.note(event)
-                yield event
-        except GeneratorExit:
-            if self.answer is None and partial.text:
-                self.answer = self._store(partial.as_answer(self.chain), cut=True)
-            raise
-        except ModelUnavailable as error:
-            raise Unavailable(f"{error} Your question is kept.", "model_unavailable", error.retry_after) from error
-        except IndexUnavailable as error:
-            raise Unavailable(f"{error} Your question is kept.", "index_unavailable") from error
-
-    def run(self) -> Message:
-        """The stored answer."""
-        for _ in self.events():
-            pass
-        assert self.answer is not None  # noqa: S101 (a stream ends with Done)
-        return self.answer
-
-    def _store(self, answer: Answer, *, cut: bool = False) -> Message:
-        with transaction.atomic():
-            message = Message.objects.create(
-                id=self.message_id,
-                conversation=self.conversation,
-                role=Role.ASSISTANT,
-                content=answer.text,
-                outcome=answer.outcome,
-                confidence=answer.confidence,
-                cut=cut,
-                model=answer.model,
-                prompt=answer.prompt,
-                retrieved=[describe_passage(passage) for passage in answer.passages],
-                latency_ms=answer.latency_ms,
-                grounding={} if cut else {name: getattr(answer, name) for name in ("claims", "supported", "dropped")},
-                usage={**answer.usage, "cost": None if answer.usage["input_tokens"] else 0.0},
-            )
-            versions = {citation.version_id for citation in answer.citations}
-            kept = {str(pk) for pk in SourceVersion.objects.filter(pk__in=versions).values_list("pk", flat=True)}
-            Citation.objects.bulk_create(
-                Citation(
-                    message=message,
-                    n=citation.n,
-                    version_id=citation.version_id if citation.version_id in kept else None,
-                    source=citation.source,
-                    source_version=citation.source_version,
-                    page=citation.page,
-                    heading=list(citation.heading),
-                    start=citation.start,
-                    end=citation.end,
-                    quote=citation.quote,
-                    score=citation.score,
-                )
-                for citation in answer.citations
-            )
-            Conversation.objects.filter(pk=self.conversation.pk).update(updated_at=timezone.now())
-        return message
 
 
 def begin(
@@ -127,27 +45,53 @@ def begin(
     *,
     conversation_id: UUID | None = None,
     prompt: str | None = None,
-    source_ids: tuple[str, ...] | None = None,
+    filter: dict[str, Any] | None = None,  # noqa: A002 (the API's name)
+    key: str = "",
 ) -> Exchange:
-    """Store the question and make its answer ready to be read.
+    """A question, ready to be asked. `filter`: fields of SourceFilter. `key`: the request's Idempotency-Key.
 
-    Http404 when the conversation does not exist or is not the user's; UnknownPrompt; Unavailable when the index or the
-    model cannot be loaded.
+    Http404 when the conversation does not exist or is not the user's; BudgetSpent (429).
     """
-    chosen = load_prompt(prompt or settings.ENV.prompt)
-    chain = _make_chain(chosen.name)
-    with transaction.atomic():
-        if conversation_id is None:
-            conversation = start_conversation(user, text)
-        else:
-            conversation = selectors.get_conversation(user, conversation_id)
-        message = Message.objects.create(conversation=conversation, role=Role.USER, content=text)
-    return Exchange(message, chain, source_ids)
+    usage.require_budget(user)
+    conversation = selectors.get_conversation(user, conversation_id) if conversation_id else None
+    options = _options(prompt, filter)
+    return _exchange(Asked(user, text, conversation, options, key=key))
 
 
-def start_conversation(user: User, text: str) -> Conversation:
-    """A new conversation, titled by the beginning of its first message."""
-    return Conversation.objects.create(user=user, title=_title(text), updated_at=timezone.now())
+def regenerate(user: User, message_id: UUID, *, prompt: str | None = None) -> Exchange:
+    """The question of this message, ready to be asked again: the message is the question, or its answer, or the answer
+    that it should have had. What follows the question is replaced when the new answer is there.
+    """
+    usage.require_budget(user)
+    question = selectors.get_question(user, message_id)
+    if question.replaced_at is not None:
+        raise Conflict("This question was replaced by another one.", "replaced")
+    options = {**question.options, **({"prompt": prompt} if prompt else {})}
+    return _exchange(Asked(user, question.content, question.conversation, options, question=question))
+
+
+def edit(
+    user: User,
+    message_id: UUID,
+    text: str,
+    *,
+    prompt: str | None = None,
+    filter: dict[str, Any] | None = None,  # noqa: A002
+) -> Exchange:
+    """Another question in the place of this one, ready to be asked; what followed the old one is replaced with it."""
+    usage.require_budget(user)
+    question = selectors.get_question(user, message_id)
+    if question.replaced_at is not None:
+        raise Conflict("This question was replaced by another one.", "replaced")
+    return _exchange(Asked(user, text, question.conversation, _options(prompt, filter), rewind=question))
+
+
+def follow(user: User, message_id: UUID) -> Follower:
+    """The answer that this message is, or is a question for."""
+    question = selectors.get_question(user, message_id)
+    if question.answer_id != message_id and question.pk != message_id:  # an answer that was replaced
+        question.answer_id = message_id
+    return Follower(question)
 
 
 def ask(user: User, text: str, **options: Any) -> Message:
@@ -155,16 +99,46 @@ def ask(user: User, text: str, **options: Any) -> Message:
     return begin(user, text, **options).run()
 
 
+def _options(prompt: str | None, wanted: dict[str, Any] | None) -> dict[str, Any]:
+    """As they are stored: the filter's moments as ISO 8601."""
+    kept = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in (wanted or {}).items()}
+    return ({"prompt": prompt} if prompt else {}) | ({"filter": kept} if kept else {})
+
+
+def _exchange(asked: Asked) -> Exchange:
+    def ready() -> tuple[AnswerChain, tuple[str, ...] | None]:
+        chain = _make_chain(asked.options.get("prompt") or settings.ENV.prompt)
+        wanted = asked.options.get("filter")
+        return chain, matching_source_ids(_read_filter(wanted)) if wanted else None
+
+    return Exchange(asked, ready)
+
+
+def _read_filter(kept: dict[str, Any]) -> SourceFilter:
+    moments = {name: datetime.fromisoformat(kept[name]) for name in ("after", "before") if kept.get(name)}
+    return SourceFilter(**{**kept, **moments})
+
+
+def start_conversation(user: User, text: str) -> Conversation:
+    """A new conversation, titled by the beginning of its first message."""
+    return Conversation.objects.create(user=user, title=make_title(text), updated_at=timezone.now())
+
+
+def standalone(text: str, history: Sequence[BaseMessage]) -> str:
+    """What is searched with: the question, made whole by what was said before it."""
+    return _make_chain(settings.ENV.prompt).standalone(Question(text, history))
+
+
 def converse(
     user: User, text: str, history: Sequence[BaseMessage] = (), *, prompt: str | None = None, whole: bool = False
 ) -> Iterator[AnswerEvent]:
-    """The answer to a question whose conversation its client keeps; nothing is stored. Unavailable when a part is down.
+    """The answer to a question whose conversation its client keeps; nothing is stored. Unavailable: a part is down.
 
-    history: what was said before, oldest first. whole: nobody reads along, so the model is asked for its answer at once.
+    history: what was said before, oldest first. whole: nobody reads along, so the model is asked for all at once.
     """
     chain = _make_chain(prompt or settings.ENV.prompt)
     try:
-        yield from chain.stream(Question(text, history))
+        yield from chain.events(Question(text, history), whole=whole)
     except ModelUnavailable as error:
         raise Unavailable(str(error), "model_unavailable", error.retry_after) from error
     except IndexUnavailable as error:
@@ -177,28 +151,31 @@ def rate(answer: Message, rating: int, comment: str) -> Feedback:
     return feedback
 
 
-def chat_model() -> ChatModel:
-    """The configured chat model; UnknownModel says what is wrong with its name."""
-    name = settings.ENV.chat_model
-    return ChatModel(name, load_chat_model(name, settings.ENV.chat_model_timeout))
+def chat_models() -> list[ChatModel]:
+    """The configured chat model and its fallback; UnknownModel says what is wrong with a name."""
+    env = settings.ENV
+    names = dict.fromkeys(name for name in (env.chat_model, env.chat_model_fallback) if name)
+    # chains/calling.py asks again by itself.
+    return [ChatModel(name, load_chat_model(name, env.chat_model_timeout, retries=0)) for name in names]
 
 
 def _make_chain(prompt_name: str) -> AnswerChain:
     try:
         index = get_index()
-        model = chat_model()
+        models = chat_models()
     except (IndexBusy, IndexUnavailable) as error:
         raise Unavailable(f"The index is not available: {error}", "index_unavailable") from error
     except UnknownModel as error:
         raise Unavailable(str(error), "model_unavailable") from error
     return build_answer_chain(
         make_retriever(index, PASSAGES),
-        model,
+        models,
         load_prompt(prompt_name),
         index.embedder,
         functools.lru_cache(maxsize=64)(read_span),
         settings.ENV.no_match,
         _calibration(index.embedder.fingerprint),
+        Patience(settings.ENV.chat_model_timeout, settings.ENV.answer_timeout),
     )
 
 
@@ -229,58 +206,3 @@ def _read_calibration(path: Path, changed: int, embedding: str) -> Calibration:
         )
         return SHIPPED
     return calibration
-
-
-def _lend_connection() -> None:
-    """Give a pooled connection back while the model writes, so that long answers do not use the pool up."""
-    if connection.vendor != "sqlite" and not connection.in_atomic_block:
-        connection.close()
-
-
-def _title(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rsplit(" ", 1)[0] + "…"
-
-
-def describe_passage(passage: Document) -> dict[str, Any]:
-    """A retrieved passage as it is shown and stored beside an answer."""
-    place = passage.metadata
-    snippet = " ".join(passage.page_content[: SNIPPET_LENGTH + 1].split())
-    return {
-        "source": place["source"],
-        "page": place["page"],
-        "heading": place["heading"],
-        "snippet": snippet if len(passage.page_content) <= SNIPPET_LENGTH else f"{snippet[:SNIPPET_LENGTH]}…",
-        "score": round(place["score"], 4),
-        "chunk_id": place["chunk_id"],
-    }
-
-
-class _Partial:
-    """What an answer had become when its reader hung up."""
-
-    def __init__(self) -> None:
-        self.text = ""
-        self.citations: list[Any] = []
-        self.passages: tuple[Document, ...] = ()
-
-    def note(self, event: AnswerEvent) -> None:
-        match event:
-            case Retrieved(passages):
-                self.passages = passages
-            case Token(text):
-                self.text += text
-            case Cited(citation):
-                self.citations.append(citation)
-
-    def as_answer(self, chain: AnswerChain) -> Answer:
-        general = chain.no_match == "model" and not self.citations
-        return Answer(
-            text=self.text,
-            outcome="ungrounded" if general else "partial",
-            citations=tuple(self.citations),
-            passages=self.passages,
-            model=chain.model.name,
-            prompt=chain.prompt.label,
-            latency_ms={},
-        )

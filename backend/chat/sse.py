@@ -1,29 +1,29 @@
-"""Server-sent events of one answer: meta, token, citation, done, error."""
+"""Server-sent events of one answer: meta, token, citation, done, error; comments when there is nothing to say."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
 from django.http import StreamingHttpResponse
 from rest_framework.exceptions import APIException
-from rest_framework.utils.encoders import JSONEncoder
 
 from backend.api.errors import body, describe
 from backend.api.stopping import told_to_stop
-from backend.chat.serializers import AnswerSerializer, CitationSerializer
-from backend.chat.services import Exchange, describe_passage
-from chains.model import AnswerEvent, Cited, Done, Retrieved, Token
+from backend.chat.exchange import Exchange, ExchangeEvent, Follower, Replayed, describe_passage
+from backend.chat.serializers import describe_answer
+from chains.model import Cited, Done, Retrieved, Token, Waiting
 
 logger = logging.getLogger(__name__)
 
+HEARTBEAT = b": still here\n\n"  # a comment: clients pass over it, proxies see that the connection lives
 
-def stream(exchange: Exchange) -> StreamingHttpResponse:
-    """The answer as an event stream. What fails before the first event is raised, so that it gets its own status."""
-    events = exchange.events()
+
+def stream(exchange: Exchange | Follower, events: Iterator[ExchangeEvent]) -> StreamingHttpResponse:
+    """The events as an event stream. What fails before the first one is raised, so that it gets its own status."""
     first = next(events)
     response = StreamingHttpResponse(_render(exchange, first, events), content_type="text/event-stream; charset=utf-8")
     response["Cache-Control"] = "no-cache"
@@ -31,10 +31,10 @@ def stream(exchange: Exchange) -> StreamingHttpResponse:
     return response
 
 
-def _render(exchange: Exchange, first: AnswerEvent, rest: Iterator[AnswerEvent]) -> Iterator[bytes]:
+def _render(exchange: Exchange | Follower, first: ExchangeEvent, rest: Iterator[ExchangeEvent]) -> Iterator[bytes]:
     try:
         for event in itertools.chain([first], rest):
-            yield _encode(*_describe(exchange, event))
+            yield _describe(exchange, event)
             if told_to_stop.is_set() and not isinstance(event, Done):
                 yield _encode("error", body("stopping", "The server is stopping. What was written so far is kept."))
                 break
@@ -47,21 +47,39 @@ def _render(exchange: Exchange, first: AnswerEvent, rest: Iterator[AnswerEvent])
         rest.close()  # type: ignore[attr-defined]  # a generator: a client that hung up stops the model call here
 
 
-def _describe(exchange: Exchange, event: AnswerEvent) -> tuple[str, Any]:
+def _describe(exchange: Exchange | Follower, event: ExchangeEvent) -> bytes:
     match event:
-        case Retrieved(passages):
-            return "meta", {
-                "conversation_id": str(exchange.conversation.pk),
-                "message_id": str(exchange.message_id),
-                "retrieved": [describe_passage(passage) for passage in passages],
-            }
         case Token(text):
-            return "token", {"text": text}
+            return _encode("token", {"text": text})
+        case Waiting():
+            return HEARTBEAT
         case Cited(citation):
-            return "citation", CitationSerializer(citation).data  # type: ignore[arg-type]  # has the same fields
+            shown = {name: getattr(citation, name) for name in CITATION_FIELDS}
+            return _encode("citation", {**shown, "source_state": "current"})
+        case Retrieved(passages):
+            return _meta(exchange, [describe_passage(passage) for passage in passages])
         case Done():
-            return "done", AnswerSerializer(exchange.answer).data
+            assert exchange.answer is not None  # noqa: S101 (it is stored before Done)
+            return _encode("done", describe_answer(exchange.answer))
+        case Replayed(answer):
+            whole = describe_answer(answer)
+            said = [_encode("token", {"text": answer.content})]
+            said += [_encode("citation", citation) for citation in whole["citations"]]
+            return b"".join([_meta(exchange, answer.retrieved), *said, _encode("done", whole)])
+
+
+CITATION_FIELDS = ("n", "source", "source_version", "page", "heading", "start", "end", "quote", "score")
+
+
+def _meta(exchange: Exchange | Follower, retrieved: list[dict[str, Any]]) -> bytes:
+    assert exchange.question is not None  # noqa: S101 (stored before anything is retrieved)
+    ids = {
+        "conversation_id": exchange.question.conversation_id,
+        "message_id": exchange.message_id,
+        "question_id": exchange.question.pk,
+    }
+    return _encode("meta", {**ids, "retrieved": retrieved})
 
 
 def _encode(name: str, data: Any) -> bytes:
-    return f"event: {name}\ndata: {json.dumps(data, cls=JSONEncoder, ensure_ascii=False)}\n\n".encode()
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(data))

@@ -1,7 +1,7 @@
 from django.urls import path
 
 from backend.chat.history_views import ChatHistory, ConversationDetail, ConversationExport, Conversations, Messages
-from backend.chat.views import Chat, Rate, VerifyCitation
+from backend.chat.views import Chat, Edit, Rate, Regenerate, StoredMessage, VerifyCitation
 
 urlpatterns = [
     path("chat", Chat.as_view()),
@@ -10,6 +10,9 @@ urlpatterns = [
     path("conversations/<uuid:conversation_id>", ConversationDetail.as_view()),
     path("conversations/<uuid:conversation_id>/messages", Messages.as_view(), name="messages"),
     path("conversations/<uuid:conversation_id>/export", ConversationExport.as_view()),
+    path("messages/<uuid:message_id>", StoredMessage.as_view()),
+    path("messages/<uuid:message_id>/regenerate", Regenerate.as_view()),
+    path("messages/<uuid:message_id>/edit", Edit.as_view()),
     path("messages/<uuid:message_id>/feedback", Rate.as_view()),
     path("messages/<uuid:message_id>/citations/<int:n>/verify", VerifyCitation.as_view()),
 ]

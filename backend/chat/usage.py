@@ -1,8 +1,8 @@
 """What answering costs: prices, what each user used on each day (UTC), and how much a day may take.
 
-`record` adds to a row of `DailyUsage` inside the caller's transaction, so that an answer and its usage are stored together
-or not at all. It says what was used, `require_budget` is asked before: questions that run at the same time may go beyond a
-budget by what they use themselves.
+`record` adds to a row of `DailyUsage` inside the caller's transaction, so that an answer and its usage are stored
+together or not at all. `require_budget` is asked before a question and `record` told after it: questions that run at
+the same time may go beyond a budget by what they use themselves.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class PriceTable(BaseModel):
 
 
 def cost_of(model_name: str, input_tokens: int, output_tokens: int) -> float | None:
-    """What so many tokens of a model cost; None when its price is not known."""
-    if model_name == EXTRACTIVE:
+    """What so many tokens of a model cost; None when its price is not known. What was not asked costs nothing."""
+    if model_name == EXTRACTIVE or not (input_tokens or output_tokens):
         return 0.0
     table = prices()
     price = table.get(model_name) or table.get(f"{model_name.partition(':')[0]}:*")
@@ -71,9 +71,16 @@ def prices() -> Mapping[str, Price]:
     return _read_prices(Path(settings.ENV.prices) if settings.ENV.prices else SHIPPED_PRICES)
 
 
-def record(user: User, model: str, outcome: str | None, usage: Mapping[str, Any], cost: float | None) -> None:
+def record(
+    user: User,
+    model: str,
+    outcome: str | None,
+    usage: Mapping[str, Any] | None = None,
+    cost: float | None = None,
+) -> None:
     """Add one question to what the user used today. `outcome` is None when the model did not answer."""
-    added = {
+    usage = usage or {}
+    added: dict[str, Any] = {
         "questions": 1,
         outcome or "failed": 1,
         "input_tokens": int(usage.get("input_tokens") or 0),

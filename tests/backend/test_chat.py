@@ -243,6 +243,8 @@ def events(answer: Any) -> Events:
     """The server-sent events of a response."""
     parsed = []
     for block in b"".join(answer.streaming_content).decode().strip().split("\n\n"):
+        if block.startswith(":"):
+            continue
         name, data = block.split("\n")
         assert name.startswith("event: ")
         assert data.startswith("data: ")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chains.links import unescaped, without_foreign_links
+from chains.links import LinkCutter, Unescaper
 from chains.model import Draft
 
 KNOWN = (
@@ -16,7 +16,9 @@ KNOWN = (
 
 def run(pieces: list[str]) -> tuple[str, int]:
     draft = Draft()
-    return "".join(without_foreign_links(unescaped(pieces), KNOWN, draft)), draft.dropped
+    unescaper, cutter = Unescaper(), LinkCutter(KNOWN, draft)
+    shown = "".join(cutter.feed(unescaper.feed(piece)) for piece in pieces)
+    return shown + cutter.feed(unescaper.finish(), last=True), draft.dropped
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from backend.chat.models import Citation, CitedSource, Conversation, Feedback, Message, Outcome, Role
 from backend.chat.selectors import Verification
+from backend.chat.stats import LONGEST
 from backend.knowledge.serializers import SourceFilterSerializer
 from chains.prompts import prompt_names
 
@@ -290,3 +291,65 @@ class MessagesQuerySerializer(serializers.Serializer[None]):
     replaced = serializers.BooleanField(
         required=False, help_text="Also those in whose place another answer or question stands."
     )
+
+
+class StatsQuerySerializer(serializers.Serializer[None]):
+    days = serializers.IntegerField(
+        min_value=1, max_value=LONGEST, default=30, help_text="So many days up to today, in UTC."
+    )
+
+
+class CatalogueSerializer(serializers.Serializer[None]):
+    by_state = serializers.DictField(child=serializers.IntegerField())
+    by_format = serializers.DictField(child=serializers.IntegerField(), help_text="Of the sources that answer.")
+    chunks = serializers.IntegerField(help_text="Passages that may be answered from.")
+    pages = serializers.IntegerField(help_text="Of the sources that have pages.")
+
+
+class OutcomesSerializer(serializers.Serializer[None]):
+    grounded = serializers.IntegerField()
+    partial = serializers.IntegerField()  # type: ignore[assignment]  # the contract's name, which DRF also uses
+    abstained = serializers.IntegerField()
+    ungrounded = serializers.IntegerField()
+
+
+class PercentilesSerializer(serializers.Serializer[None]):
+    p50 = serializers.FloatField()
+    p95 = serializers.FloatField()
+
+
+class TimesSerializer(serializers.Serializer[None]):
+    answers = serializers.IntegerField(help_text="So many were timed: the latest 300 of each day that are still kept.")
+    total = PercentilesSerializer(required=False)
+    condense = PercentilesSerializer(required=False)
+    retrieve = PercentilesSerializer(required=False)
+    generate = PercentilesSerializer(required=False)
+    verify = PercentilesSerializer(required=False)
+
+
+class OpinionsSerializer(serializers.Serializer[None]):
+    up = serializers.IntegerField()
+    down = serializers.IntegerField()
+
+
+class TotalsSerializer(serializers.Serializer[None]):
+    questions = serializers.IntegerField()
+    outcomes = OutcomesSerializer()
+    failed = serializers.IntegerField(help_text="Questions whose model did not answer.")
+    latency_ms = TimesSerializer()
+    feedback = OpinionsSerializer()
+    input_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    cost = serializers.FloatField(help_text="In the price table's currency.")
+    unpriced = serializers.IntegerField(help_text="Answers of models whose price is not known.")
+
+
+class DaySerializer(TotalsSerializer):
+    day = serializers.DateField()
+
+
+class StatsSerializer(serializers.Serializer[None]):
+    days = serializers.IntegerField()
+    sources = CatalogueSerializer()
+    totals = TotalsSerializer()
+    by_day = DaySerializer(many=True, help_text="The oldest first; days without a question too.")

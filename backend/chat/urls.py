@@ -1,6 +1,7 @@
 from django.urls import path
 
 from backend.chat.history_views import ChatHistory, ConversationDetail, ConversationExport, Conversations, Messages
+from backend.chat.stats_views import Stats
 from backend.chat.views import Chat, Edit, Rate, Regenerate, StoredMessage, VerifyCitation
 
 urlpatterns = [
@@ -15,4 +16,5 @@ urlpatterns = [
     path("messages/<uuid:message_id>/edit", Edit.as_view()),
     path("messages/<uuid:message_id>/feedback", Rate.as_view()),
     path("messages/<uuid:message_id>/citations/<int:n>/verify", VerifyCitation.as_view()),
+    path("stats", Stats.as_view()),
 ]

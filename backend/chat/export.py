@@ -24,6 +24,7 @@ LONGEST_NAME = 80  # characters of a title that a file's name keeps
 # What an answer may be made of to stand in the file as it is. Headings would look like ours.
 PLAIN = {"paragraph", "bullet_list", "ordered_list", "blockquote", "fence", "code_block", "table"}
 AFTER = "what follows"
+SUSPECT = re.compile(r"<|\]:|^ {0,3}(?:#|```|~~~|[-=]+\s*$|[-_*]\s*[-_*])", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,8 @@ def _place(citation: Row) -> str:
 
 def _answer(text: str) -> str:
     """As it is; in a quotation if anything in it would reach beyond it: an open fence, HTML, a link's definition."""
+    if not SUSPECT.search(text):
+        return text
     environment: dict[str, object] = {}
     tokens = _markdown().parse(f"{text}\n\n{AFTER}", environment)
     blocks = [token for token in tokens if token.level == 0]

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Case, Count, F, OuterRef, Q, QuerySet, Subquery, When, Window
-from django.db.models.functions import Coalesce, Left, RowNumber
+from django.db.models import Case, Count, F, OuterRef, Q, QuerySet, Subquery, UUIDField, Value, When
+from django.db.models.functions import Coalesce, Left
 
 from backend.accounts.models import User
 from backend.chat.models import Citation, Conversation, Message, Role
@@ -179,10 +179,11 @@ def _shown() -> QuerySet[Message]:
 
 
 def _latest(number: int) -> QuerySet[Message]:
-    """The same, at most so many of each conversation. Only ids are counted through, in an index."""
-    place = Window(RowNumber(), partition_by=F("conversation_id"), order_by=F("id").desc())
-    latest = _shown().annotate(place=place).filter(place__lte=number)
-    return Message.objects.filter(pk__in=latest.values("pk"))
+    """The same, at most so many of each conversation: those from a message on that is found in an index."""
+    from_the_end = Message.objects.filter(conversation=OuterRef("pk"), replaced_at=None).order_by("-id").values("pk")
+    first = Coalesce(Subquery(from_the_end[number - 1 : number]), Value(UUID(int=0)), output_field=UUIDField())
+    latest = Conversation.objects.filter(Among("id"), messages__replaced_at=None, messages__id__gte=first)
+    return Message.objects.filter(pk__in=latest.order_by().values("messages__id"))
 
 
 MESSAGE_COUNTS = Prepared(

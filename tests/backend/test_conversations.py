@@ -172,8 +172,8 @@ def test_messages_are_read_in_order_while_more_arrive(client: APIClient, user: U
     first = next(forth)
     assert (first["count"], first["previous"]) == (6, None)
     say(conversation, "late question")
-    rest = [page["results"] for page in forth]
-    assert contents(first["results"] + sum(rest, [])) == [
+    rest = [row for page in forth for row in page["results"]]
+    assert contents(first["results"] + rest) == [
         *(
             f"{what} {number} of Leave{mark}"
             for number in range(3)

@@ -10,10 +10,10 @@ much; then the next model is asked. A model that failed is passed over for a whi
 
 from __future__ import annotations
 
+import _thread
 import queue
 import random
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -192,7 +192,7 @@ def _read(
         except Exception as error:  # noqa: BLE001 (it is raised again by the one who waits)
             arrived.put(error)
 
-    threading.Thread(target=read, name="model", daemon=True).start()
+    _thread.start_new_thread(read, ())  # threading.Thread waits until it runs, and is known to the end of the process
     heard = time.monotonic()
     sign = FIRST_SIGN
     try:

@@ -132,7 +132,8 @@ def _read_events(llm: Any, payload: dict[str, Any], hang_up: HangUp) -> Iterator
                     text += delta.text
                     finish_reason = delta.finish_reason or finish_reason
                     tokens = delta.tokens if delta.tokens[0] is not None else tokens
-                yield text
+                if events:  # anything else that comes is no sign of life
+                    yield text
         finally:
             hang_up.watch(None)
     if not finish_reason:  # a connection that ends early looks like the end of the answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 
 # Function words of English; what is left carries the claim.
 STOPWORDS = frozenset(
@@ -30,9 +30,14 @@ _SUFFIXES = ("ations", "ation", "ings", "ing", "edly", "ies", "ied", "ers", "est
 
 def content_words(text: str) -> set[str]:
     """Lower-case word stems without function words and bare numbers."""
+    return set(_content_words(text))
+
+
+@lru_cache(maxsize=4096)  # the sentences of a passage are compared with each claim of an answer
+def _content_words(text: str) -> frozenset[str]:
     folded = unicodedata.normalize("NFKC", text).casefold()
     words = (match.group().replace("’", "'").partition("'")[0] for match in _WORD.finditer(folded))
-    return {stem(word) for word in words if word not in STOPWORDS and len(word) > 1 and not word.isdigit()}
+    return frozenset(stem(word) for word in words if word not in STOPWORDS and len(word) > 1 and not word.isdigit())
 
 
 def numbers(text: str) -> set[str]:
@@ -65,6 +70,7 @@ def _value(tens: str, ones: str, teens: str) -> str:
     return str(10 * (_TENS.index(tens.casefold()) + 2) + rest)
 
 
+@lru_cache(maxsize=65536)
 def stem(word: str) -> str:
     """The word in lower case without a common English ending; crude on purpose, as both sides are cut alike."""
     word = word.casefold()

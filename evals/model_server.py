@@ -4,7 +4,7 @@ For tests and benchmarks. `server.reply` is a function of the request's messages
 misbehave: an HTTP status, "hang up" (the connection ends in the middle of the reply), "nonsense" (200 with a body that
 is not JSON), "error" (200 with an error in the reply), "silence" (nothing comes), "drip" (a byte now and then), "empty"
 (a reply without a word) or "broken stream" (it ends before its first word). `fail_times` limits it to the next
-requests, `retry_after` goes with a status, and a `context` of so many words refuses longer prompts.
+requests, `retry_after` goes with a status, and a `context` of so many tokens (of three letters) refuses longer prompts.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(200, _embeddings(request))
             return
         failure = self._failure()
-        said = sum(len(str(message["content"]).split()) for message in request["messages"])
+        said = sum(len(str(message["content"])) for message in request["messages"]) // 3
         if self.server.context is not None and said > self.server.context:
             message = f"This model's maximum context length is {self.server.context} tokens."
             self._json(400, {"error": {"message": message, "code": "context_length_exceeded"}})

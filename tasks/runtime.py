@@ -6,7 +6,10 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
+from django.conf import settings
+
 from backend.api.checks import Check
+from backend.chat.turns import forget_turns
 from backend.knowledge import services, uploads
 from backend.knowledge.index import KnowledgeIndex, close_index, get_index
 from tasks.follower import FolderFollower, make_follower
@@ -30,6 +33,8 @@ class Runtime:
         from tasks.scheduler import make_scheduler
 
         index = get_index()
+        if not settings.ENV.chroma_url:  # then this is the only process that answers
+            forget_turns()
         uploads.remove_drafts()
         self.follower = make_follower()
         self.follower.start()

@@ -6,6 +6,8 @@ The master process stays small and only restarts the worker when it dies; the wo
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import sys
 from typing import Any
 
@@ -15,15 +17,22 @@ from gunicorn.workers.gthread import ThreadWorker
 from backend.api.stopping import told_to_stop
 
 STOP_SECONDS = 4  # for answers under way when the server is told to stop (SIGTERM), and until the master kills
+SOCKET_SECONDS = 30  # that a client may take until it takes, or gives, the next bytes
 QUIT_SECONDS = 1  # the same on Ctrl-C
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Leaves its loop when it is told to stop, and has the streams end.
+    """Leaves its loop when it is told to stop, and has the streams end. A client that neither reads nor writes for a
+    while loses its connection, and its thread is free again.
 
     gunicorn's own raises SystemExit wherever the signal strikes: also in the middle of its end, because Ctrl-C comes
     twice, from the terminal and from the master, and in finalisers, where it is lost.
     """
+
+    def enqueue_req(self, conn: Any) -> None:
+        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            conn.sock.setsockopt(socket.SOL_SOCKET, direction, struct.pack("ll", SOCKET_SECONDS, 0))
+        super().enqueue_req(conn)
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         self.cfg.set("graceful_timeout", QUIT_SECONDS)
@@ -35,7 +44,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
 
 class Server(BaseApplication):  # type: ignore[misc]
-    """Serves `backend.wsgi` on host:port with the given number of threads."""
+    """Serves `backend.wsgi` on host:port with at most the given number of threads; they are made as they are needed."""
 
     def __init__(self, host: str, port: int, threads: int) -> None:
         self.given = {

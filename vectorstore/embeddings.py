@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import queue
 import shutil
 import tempfile
 import threading
@@ -32,8 +33,8 @@ MAX_TOKENS = 256  # what the model reads (its sentence_bert_config.json)
 BATCH_TEXTS = 8
 BATCH_TOKENS = 1024  # texts times longest: keeps a batch of long texts small
 QUANTIZED_TOGETHER = 128  # activations that share a scale; fewer are slower, more are less exact (docs/adr/0008)
+REQUESTS = 2  # that are prepared at once: a model works at one at a time, and each keeps its tensors
 LENGTH_STEP = 16  # lengths are padded to its multiples: the runtime keeps what it compiled for each shape it met
-
 
 _loading = threading.Lock()  # one for all models of the process
 
@@ -77,8 +78,7 @@ class MiniLM(Embedder):
     def __init__(self, cache: Path) -> None:
         self.cache = cache
         self.fingerprint = f"minilm-{WEIGHTS_SHA256[:8]}-{GRAPH}"
-        self._local = threading.local()
-        self._compiled: dict[int, Any] = {}
+        self._requests: dict[int, queue.SimpleQueue[Any]] = {}  # idle ones, by the number of processors they use
 
     def embed_array(self, texts: Sequence[str]) -> np.ndarray:
         result = np.empty((len(texts), self.dimensions), np.float32)
@@ -99,10 +99,13 @@ class MiniLM(Embedder):
         at a time, so that a question would wait for the batches of a sync.
         """
         threads = 1 if len(ids) == 1 else os.cpu_count() or 1
-        requests: dict[int, Any] = self._local.__dict__.setdefault("requests", {})
-        if threads not in requests:
-            requests[threads] = self._model(threads).create_infer_request()
-        output: np.ndarray = requests[threads].infer({"input_ids": ids, "attention_mask": mask}, share_inputs=True)[0]
+        idle = self._requests.get(threads) or self._load(threads)
+        request = idle.get()
+        try:
+            given = {"input_ids": ids, "attention_mask": mask}
+            output: np.ndarray = request.infer(given, share_inputs=True)[0].copy()  # the next one writes over it
+        finally:
+            idle.put(request)
         return output
 
     @cached_property
@@ -115,10 +118,10 @@ class MiniLM(Embedder):
         tokenizer.no_padding()
         return tokenizer
 
-    def _model(self, threads: int) -> Any:
-        """The model run by that many threads; its vectors are the same by any number. Each takes about 20 MB."""
+    def _load(self, threads: int) -> queue.SimpleQueue[Any]:
+        """The model run by that many processors; its vectors are the same by any number. Each takes about 20 MB."""
         with _loading:
-            if threads not in self._compiled:
+            if threads not in self._requests:
                 import openvino as ov
 
                 core = ov.Core()
@@ -132,8 +135,11 @@ class MiniLM(Embedder):
                 # ever: one for the interpreter, the other, which holds it, for the set-up.
                 token = np.ones((1, LENGTH_STEP), np.int64)
                 model.create_infer_request().infer({"input_ids": token, "attention_mask": token}, share_inputs=True)
-                self._compiled[threads] = model
-        return self._compiled[threads]
+                idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+                for _ in range(REQUESTS):
+                    idle.put(model.create_infer_request())
+                self._requests[threads] = idle
+        return self._requests[threads]
 
     def _converted(self) -> Path:
         """The converted model; made at the first use, complete or not there, also when two processes start at once."""

@@ -218,7 +218,8 @@ class Exchange:
         assert question is not None and conversation is not None  # noqa: S101, PT018 (stored with the turn)
         try:
             chain, source_ids = self.ready()
-            history = ConversationHistory(conversation, before=question).messages
+            began_here = self.asked.conversation is None and not self.again
+            history = [] if began_here else ConversationHistory(conversation, before=question).messages
             yield from self._ask(chain, Question(question.content, history, source_ids), whole=whole)
         except ModelUnavailable as error:
             self._note_failure()

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import Left, Substr
 from langchain_core.documents import Document
 
+from backend.api.compiled import Compiled
 from backend.knowledge.index import KnowledgeIndex, configured_reranker
 from backend.knowledge.models import (
     Chunk,
@@ -56,7 +58,8 @@ def read_chunks(ids: Sequence[str]) -> Mapping[str, Document]:
     sync has seen it yet; so a deleted file stops answering at once, not when the watcher wakes.
     """
     # Plain values: to make three model instances of each row would take twice as long as to read it.
-    rows = Chunk.objects.current().filter(id__in=ids).order_by().values_list("text", *PASSAGE_FIELDS.values())
+    parts = [ids[start : start + READ_AT_ONCE] for start in range(0, len(ids), READ_AT_ONCE)]
+    rows = (row for part in parts for row in _read_current(part))
     found = {
         row[1]: Document(page_content=row[0], metadata=dict(zip(PASSAGE_FIELDS, row[1:], strict=True))) for row in rows
     }
@@ -64,6 +67,17 @@ def read_chunks(ids: Sequence[str]) -> Mapping[str, Document]:
     for document in found.values():
         document.metadata |= {name: str(document.metadata[name]) for name in ("source_id", "version_id")}
     return {chunk_id: document for chunk_id, document in found.items() if document.metadata["source"] not in vanished}
+
+
+READ_AT_ONCE = 24  # rows of one query of `read_chunks`; mostly one is enough
+_current = Compiled(
+    lambda *ids: Chunk.objects.current().filter(id__in=ids).order_by().values_list("text", *PASSAGE_FIELDS.values()),
+    *[str] * READ_AT_ONCE,
+)
+
+
+def _read_current(ids: Sequence[str]) -> list[Sequence[Any]]:
+    return _current.rows(*ids, *[ids[-1]] * (READ_AT_ONCE - len(ids)))
 
 
 def sources_of(ids: Sequence[str]) -> dict[str, str]:
@@ -171,9 +185,18 @@ def was_ever_complete() -> bool:
 
 def read_span(version_id: str, start: int, end: int) -> str | None:
     """The source text of a version at [start, end); None when that version's text is not kept any more."""
-    piece = SourceVersion.objects.filter(pk=version_id).values_list(Substr("text", start + 1, end - start))
-    found = piece.first()
-    return found[0] if found else None
+    found = _span.rows(UUID(version_id), start + 1, end - start)
+    return found[0][0] if found else None
+
+
+_span = Compiled(
+    lambda version_id, start, length: (
+        SourceVersion.objects.filter(pk=version_id).order_by().values_list(Substr("text", start, length))
+    ),
+    UUID,
+    int,
+    int,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ class Command(BaseCommand):
             f"Watched folder: {env.knowledge_dir}\nData: {env.data_dir}\n"
             f"Answers: {env.chat_model}. Stop with Ctrl-C."
         )
-        Server(env.host, env.port, env.web_threads).run()
+        # An answer that is being written takes a thread; the others are there for everything else.
+        Server(env.host, env.port, env.web_threads + env.max_chats).run()
 
     def _refuse_if_busy(self, host: str, port: int) -> None:
         """Say in one line what would otherwise be a traceback of a worker that is started again and again."""

@@ -65,11 +65,9 @@ class Cursor(CursorPagination):
         place = self.read_place(request)
         size = self.get_page_size(request) or self.page_size
         self.url = request.build_absolute_uri()
-        self.count = queryset.count()
         backwards = place is not None and place.side in ("before", "until")
         descending = self.newest_first != backwards
-        wanted = queryset if place is None else queryset.filter(self._beyond(place))
-        found = list(wanted.order_by(*(f"-{name}" if descending else name for name in self.columns))[: size + 1])
+        self.count, found = self.read(queryset, place, size + 1, descending=descending)
         page, more = found[:size], len(found) > size
         if backwards:
             page.reverse()
@@ -84,6 +82,14 @@ class Cursor(CursorPagination):
             back = Place(OTHER_SIDE[place.side], place.key, as_of)
             self.earlier, self.later = (None, back) if backwards else (back, None)
         return page
+
+    def read(
+        self, queryset: Any, place: Place | None, number: int, *, descending: bool
+    ) -> tuple[int, list[dict[str, Any]]]:
+        """How many rows there are in all, and so many of those at the place."""
+        wanted = queryset if place is None else queryset.filter(self._beyond(place))
+        order = (f"-{name}" if descending else name for name in self.columns)
+        return queryset.count(), list(wanted.order_by(*order)[:number])
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response(

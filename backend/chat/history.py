@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +17,8 @@ from django.db.models import Case, Count, F, OuterRef, Q, QuerySet, Subquery, UU
 from django.db.models.functions import Coalesce, Left
 
 from backend.accounts.models import User
+from backend.api.compiled import Among, Compiled, joined
 from backend.chat.models import Citation, Conversation, Message, Role
-from backend.chat.prepared import Among, Prepared
 
 Row = dict[str, Any]
 
@@ -85,10 +86,17 @@ def list_conversations(
     return rows
 
 
+def begin_list(user: User, number: int) -> tuple[int, list[Row]]:
+    """How many conversations the user has, and the first rows of `list_conversations`: what is asked for mostly."""
+    counted = _conversation_count.rows(user.pk)
+    rows = [dict(zip(OF_A_CONVERSATION, row, strict=True)) for row in _first_conversations(number).rows(user.pk)]
+    return counted[0][0] if counted else 0, [{**row, "activity": row["updated_at"]} for row in rows]
+
+
 def describe_conversations(rows: Sequence[Row]) -> list[Row]:
     """Rows of `list_conversations` as they are listed: how many messages, and the beginning of the last one."""
     counts = _counts(rows)
-    last = {conversation: values for conversation, *values in LAST_MESSAGES.rows(row["id"] for row in rows)}
+    last = {conversation: values for conversation, *values in _last_messages.rows(joined(row["id"] for row in rows))}
     return [
         {
             **{name: row[name] for name in OF_A_CONVERSATION},
@@ -104,7 +112,8 @@ def with_messages(rows: Sequence[Row]) -> list[Row]:
     counts = _counts(rows)
     messages: dict[UUID, list[Row]] = defaultdict(list)
     read = [
-        dict(zip(READ_OF_A_MESSAGE, values, strict=True)) for values in LATEST_MESSAGES.rows(row["id"] for row in rows)
+        dict(zip(READ_OF_A_MESSAGE, values, strict=True))
+        for values in _latest_messages.rows(joined(row["id"] for row in rows))
     ]
     for row, message in zip(read, describe_messages(read), strict=True):
         messages[row["conversation_id"]].append(message)
@@ -146,7 +155,8 @@ def read_through(conversation: Conversation, batch: int = 500) -> Iterator[Row]:
 
 
 def _counts(conversations: Sequence[Row]) -> dict[UUID, int]:
-    return dict(MESSAGE_COUNTS.rows(row["id"] for row in conversations))
+    rows: Any = _message_counts.rows(joined(row["id"] for row in conversations))  # pairs
+    return dict(rows)
 
 
 def _describe_last(role: str, start: str, said: datetime) -> Row:
@@ -168,38 +178,60 @@ def _describe_message(row: Row, citations: dict[UUID, list[Row]]) -> Row:
 
 def _citations_of(answers: Iterable[UUID]) -> dict[UUID, list[Row]]:
     found: dict[UUID, list[Row]] = defaultdict(list)
-    for message_id, *values in CITATIONS.rows(answers):
+    for message_id, *values in _citations.rows(joined(answers)):
         found[message_id].append(dict(zip(OF_A_CITATION, values, strict=True)))
     return found
 
 
-def _shown() -> QuerySet[Message]:
-    """The messages of the conversations that a prepared query is run with, without the replaced ones."""
-    return Message.objects.filter(Among("conversation_id"), replaced_at=None).order_by()
+def _shown(ids: str) -> QuerySet[Message]:
+    """The messages of these conversations, without the replaced ones."""
+    return Message.objects.filter(Among("conversation_id", ids), replaced_at=None).order_by()
 
 
-def _latest(number: int) -> QuerySet[Message]:
+def _latest(ids: str, number: int) -> QuerySet[Message]:
     """The same, at most so many of each conversation: those from a message on that is found in an index."""
     from_the_end = Message.objects.filter(conversation=OuterRef("pk"), replaced_at=None).order_by("-id").values("pk")
     first = Coalesce(Subquery(from_the_end[number - 1 : number]), Value(UUID(int=0)), output_field=UUIDField())
-    latest = Conversation.objects.filter(Among("id"), messages__replaced_at=None, messages__id__gte=first)
+    latest = Conversation.objects.filter(Among("id", ids), messages__replaced_at=None, messages__id__gte=first)
     return Message.objects.filter(pk__in=latest.order_by().values("messages__id"))
 
 
-MESSAGE_COUNTS = Prepared(
-    lambda: _shown().values("conversation_id").annotate(number=Count("pk")).values_list("conversation_id", "number")
+_conversation_count = Compiled(
+    lambda user: (
+        Conversation.objects.filter(user=user).order_by().values("user").annotate(n=Count("pk")).values_list("n")
+    ),
+    int,
 )
-LAST_MESSAGES = Prepared(
-    lambda: _latest(1).values_list("conversation_id", "role", Left("content", SNIPPET_LENGTH + 1), "created_at")
+
+
+@lru_cache(maxsize=256)
+def _first_conversations(number: int) -> Compiled:
+    """A limit is a part of the SQL."""
+    of_a_user = Conversation.objects.order_by("-updated_at", "-id").values_list(*OF_A_CONVERSATION)
+    return Compiled(lambda user: of_a_user.filter(user=user)[:number], int)
+
+
+_message_counts = Compiled(
+    lambda ids: (
+        _shown(ids).values("conversation_id").annotate(number=Count("pk")).values_list("conversation_id", "number")
+    ),
+    str,
 )
-LATEST_MESSAGES = Prepared(
-    lambda: _latest(SHOWN_AT_ONCE).order_by("conversation_id", "id").values_list(*READ_OF_A_MESSAGE)
+_last_messages = Compiled(
+    lambda ids: _latest(ids, 1).values_list(
+        "conversation_id", "role", Left("content", SNIPPET_LENGTH + 1), "created_at"
+    ),
+    str,
 )
-CITATIONS = Prepared(
-    lambda: (
+_latest_messages = Compiled(
+    lambda ids: _latest(ids, SHOWN_AT_ONCE).order_by("conversation_id", "id").values_list(*READ_OF_A_MESSAGE), str
+)
+_citations = Compiled(
+    lambda ids: (
         Citation.objects.with_source_state()
-        .filter(Among("message_id"))
+        .filter(Among("message_id", ids))
         .order_by("message_id", "n")
         .values_list("message_id", *OF_A_CITATION)
-    )
+    ),
+    str,
 )

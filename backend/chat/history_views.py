@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 
 from backend.accounts.models import User
 from backend.api.negotiation import OnlyJSON
-from backend.api.pagination import Cursor, moment
+from backend.api.pagination import Cursor, Place, moment
 from backend.api.schema import errors
 from backend.chat import conversations, history
 from backend.chat.export import FORMATS, export
@@ -39,6 +39,25 @@ from backend.chat.views import Ask
 class LatestActivity(Cursor):
     columns = {"activity": moment, "id": UUID}
 
+    def of(self, request: Request) -> list[history.Row]:
+        """The page of the user's conversations that is asked for."""
+        user, asked, place = cast(User, request.user), _read(HistoryQuerySerializer, request), self.read_place(request)
+        self.all_of = None if asked else user
+        found = history.list_conversations(
+            user,
+            search=asked.get("q", ""),
+            conversation_id=asked.get("conversation_id"),
+            as_of=place.as_of if place else None,
+        )
+        return self.paginate_queryset(found, request)
+
+    def read(
+        self, queryset: Any, place: Place | None, number: int, *, descending: bool
+    ) -> tuple[int, list[history.Row]]:
+        if place is None and self.all_of is not None:
+            return history.begin_list(self.all_of, number)
+        return super().read(queryset, place, number, descending=descending)
+
 
 class InOrder(Cursor):
     newest_first = False
@@ -55,7 +74,7 @@ class ChatHistory(APIView):
     def get(self, request: Request) -> Response:
         """Your conversations with their messages, the latest first."""
         pages = LatestActivity()
-        rows = history.with_messages(_page_of_conversations(request, pages))
+        rows = history.with_messages(pages.of(request))
         for row in rows:
             if row["message_count"] > len(row["messages"]):
                 row["messages_url"] = reverse("messages", [row["id"]], request=request)
@@ -90,7 +109,7 @@ class Conversations(APIView):
     def get(self, request: Request) -> Response:
         """Your conversations without their messages, the one in which something was said last first."""
         pages = LatestActivity()
-        return pages.get_paginated_response(history.describe_conversations(_page_of_conversations(request, pages)))
+        return pages.get_paginated_response(history.describe_conversations(pages.of(request)))
 
     @extend_schema(
         tags=["chat"],
@@ -175,18 +194,6 @@ class ConversationExport(APIView):
         response = StreamingHttpResponse(file.content, content_type=file.media_type)
         response["Content-Disposition"] = file.disposition
         return response
-
-
-def _page_of_conversations(request: Request, pages: Cursor) -> list[history.Row]:
-    asked = _read(HistoryQuerySerializer, request)
-    place = pages.read_place(request)
-    found = history.list_conversations(
-        cast(User, request.user),
-        search=asked.get("q", ""),
-        conversation_id=asked.get("conversation_id"),
-        as_of=place.as_of if place else None,
-    )
-    return pages.paginate_queryset(found, request)
 
 
 def _describe(user: User, conversation_id: UUID) -> history.Row:

@@ -11,6 +11,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("backend.accounts.urls")),
     path("", include("backend.chat.urls")),
     path("", include("backend.knowledge.urls")),
+    path("", include("backend.openai_api.urls")),
     path("healthz", Healthz.as_view()),
     path("readyz", Readyz.as_view()),
     path("schema", Schema.as_view(), name="schema"),

@@ -21,9 +21,9 @@ from langchain_core.documents import Document
 
 from chains.evidence import Candidate
 
-SCORE, SENTENCE, BIAS = 5.07, 6.06, -6.3
+SCORE, SENTENCE, BIAS = 5.07, 6.06, -6.5
 FAQ_SIMILARITY, FAQ_BIAS = 25.7, -14.5
-THRESHOLD_OF_SCORE = 0.25
+THRESHOLD_OF_SCORE = 0.28
 FORMAT = 1
 
 

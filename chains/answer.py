@@ -122,6 +122,8 @@ class AnswerChain(Runnable[Question, Any]):
         query = yield from work.condense()
         clock.lap("condense")
         passages = tuple(self.retriever.invoke(query, source_ids=question.source_ids))
+        if passages:
+            query = passages[0].metadata.get("query", query)  # misspelt words are mended
         evidence = None if self.chat_models else weigh(query, passages, self.embedder)
         decision = decide(passages, evidence, self.calibration)
         clock.lap("retrieve")

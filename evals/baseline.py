@@ -2,8 +2,8 @@
 
 Files by extension through langchain-community's loaders, RecursiveCharacterTextSplitter(1000, 200), vectors in batches
 as they come, Chroma, the four nearest chunks into the prompt, the model asked without a look at the result. The
-embedding model and its runtime are Footnote's own, so that ratios tell of what is around them; ingestion takes
-sentence-transformers where it is installed, as such a script would.
+embedding model and its runtime are Footnote's own, so that ratios tell of what is around them; sentence-transformers
+embeds where it is installed, as in such a script. evals/plain_app.py serves it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
-    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import BaseMessage
 
     from vectorstore.embeddings import Embedder
 
@@ -34,7 +34,7 @@ class Baseline:
 
         self.embedder = embedder
         self.embed = embed or embedder.embed_documents
-        self.collection: Any = chromadb.PersistentClient(str(data_dir)).create_collection("baseline")
+        self.collection: Any = chromadb.PersistentClient(str(data_dir)).get_or_create_collection("baseline")
 
     def ingest(self, folder: Path) -> int:
         """Every file below `folder` that its loaders know; returns the number of chunks."""
@@ -51,18 +51,17 @@ class Baseline:
             )
         return len(chunks)
 
-    def search(self, question: str) -> list[str]:
+    def search(self, question: str, k: int = NEAREST) -> list[str]:
         """The texts of the nearest chunks."""
-        found = self.collection.query(query_embeddings=[self.embedder.embed_query(question)], n_results=NEAREST)
+        found = self.collection.query(query_embeddings=self.embed([question]), n_results=k)
         texts: list[str] = found["documents"][0]
         return texts
 
-    def answer(self, question: str, model: BaseChatModel) -> str:
-        """Whatever the model says to the question and what was found."""
+    def prompt(self, question: str, passages: list[str]) -> list[BaseMessage]:
+        """The messages that ask a model."""
         from langchain_core.messages import HumanMessage
 
-        context = "\n\n".join(self.search(question))
-        return model.invoke([HumanMessage(PROMPT.format(context=context, question=question))]).text
+        return [HumanMessage(PROMPT.format(context="\n\n".join(passages), question=question))]
 
 
 def sentence_transformers() -> Embed | None:

@@ -1,8 +1,8 @@
 """python -m evals.bench [FOLDER]: ingestion, retrieval and chat beside evals/baseline.py, in the same run.
 
 Machines are noisy and differ, so what counts is the last column: baseline over Footnote, above 1 when Footnote is
-quicker. Footnote does more in its time: it keeps a catalogue that a kill cannot damage, searches words too, and checks
-every citation.
+quicker. Footnote does more in its time: it keeps a catalogue that a kill cannot damage, searches words too, checks
+every citation and knows its users. evals/serving.py tells how chats are measured.
 
 The baseline embeds with sentence-transformers where that is installed, otherwise with Footnote's own model and runtime,
 so that the ratio tells of what is around it. The bare model's line is Footnote's model over Footnote's passages, all at
@@ -12,7 +12,6 @@ once and nothing else. Peak memory is of a process of its own for each side, wit
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import subprocess
@@ -22,22 +21,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median
 from typing import Any
 
 from evals.baseline import Baseline, sentence_transformers
 from evals.instance import temporary_instance
 from evals.memory import peak_mb
-from evals.model_server import running_model_server
-from evals.runner import Client
+from evals.served import NotServing
+from evals.serving import compare_serving, describe_conditions
 
 SIDES = ("footnote", "baseline")
 SHIPPED = Path(__file__).resolve().parent.parent / "knowledge"
-QUESTIONS = 60  # asked of each side, in turn, so that a slow moment of the machine hits both
-WARM_UP = 5
 SMALLEST = 100  # passages, with --scale
-MODEL = "openai:bench"
-REPLY = "This is what the passages say about it, in a sentence of about twenty words, which are sent one by one now."
+WIDTH = 40  # of the rows' names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--scale", type=_sizes, metavar="N,N,...", help="only /search, over so many passages made of the folder's texts"
     )
-    parser.add_argument("--ingest-only", action="store_true", help="no searches and no chats")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--ingest-only", action="store_true", help="no searches and no chats")
+    part.add_argument("--chat-only", action="store_true", help="the servers alone: searches, chats, history")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)  # ingest on one side, and print it as JSON
     options = parser.parse_args(arguments)
     if not options.folder.is_dir():
@@ -63,15 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps(ingest(options.folder, files, Path(home))))
             return 0
         print(f"{len(files)} files, {sum(path.stat().st_size for path in files.values()) / 1e6:.1f} MB\n")
-        print(f"{'':<24}{'Footnote':>12}{'baseline':>12}{'ratio':>8}")
-        _compare_ingestion(options.folder)
+        print(f"{'':<{WIDTH}}{'Footnote':>12}{'baseline':>12}{'ratio':>8}")
+        if not options.chat_only:
+            _compare_ingestion(options.folder)
         if not options.ingest_only:
-            with running_model_server() as server:
-                server.reply = lambda _: REPLY
-                settings = {"CHAT_MODEL": MODEL, "OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "none", "DEBUG": ""}
-                with temporary_instance(settings) as instance:
-                    instance.use(files)
-                    _compare_answers(instance.client(), options.folder, Path(home))
+            try:
+                _compare_serving(options.folder)
+            except NotServing as error:
+                print(error, file=sys.stderr)
+                return 2
     return 0
 
 
@@ -104,9 +101,9 @@ def _compare_ingestion(folder: Path) -> None:
     if ours["pages"]:
         _row("pages/s", ours["pages"] / ours["seconds"], ours["pages"] / theirs["seconds"], more=True)
     _row("peak memory, MB", ours["peak_mb"], theirs["peak_mb"])
-    print(f"{'bare model, s':<24}{ours['bare']:>12.2f}{theirs['bare']:>12.2f}")
+    print(f"{'bare model, s':<{WIDTH}}{ours['bare']:>12.2f}{theirs['bare']:>12.2f}")
     shares = [side["bare"] / side["seconds"] for side in (ours, theirs)]
-    print(f"{'its share of ingestion':<24}{shares[0]:>12.0%}{shares[1]:>12.0%}")
+    print(f"{'its share of ingestion':<{WIDTH}}{shares[0]:>12.0%}{shares[1]:>12.0%}")
     print(f"(passages: {ours['passages']} and {theirs['passages']}; the baseline embeds with {theirs['model']})\n")
 
 
@@ -150,24 +147,10 @@ def _told(spent: _Spent, passages: int, bare: _Spent, peak_mb: float, **more: An
     return {**told, **more}
 
 
-def _compare_answers(product: Client, folder: Path, home: Path) -> None:
-    from backend.knowledge.index import get_index
-    from backend.knowledge.models import Chunk
-    from chains.models import load_chat_model
-
-    baseline = Baseline(get_index().embedder, home / "chroma")
-    baseline.ingest(folder)
-    texts = list(Chunk.objects.current().values_list("text", flat=True))
-    questions = [" ".join(text.split()[:12]) + "?" for text in texts[:: max(1, len(texts) // QUESTIONS)]]
-    _compare("search", questions, lambda question: product.search(question, 4), baseline.search)
-    model = load_chat_model(MODEL, 60.0)
-    assert model is not None  # noqa: S101 (for the type checker)
-    _compare(
-        "chat",
-        questions,
-        lambda question: product.ask(question, ()),
-        lambda question: baseline.answer(question, model),
-    )
+def _compare_serving(folder: Path) -> None:
+    for row in compare_serving(folder):
+        _row(row.name, row.ours, row.theirs, more=row.more)
+    print(describe_conditions())
 
 
 @dataclass(frozen=True)
@@ -189,23 +172,10 @@ def _cpu() -> float:
     return used.user + used.system + used.children_user + used.children_system
 
 
-def _compare(
-    name: str, questions: Sequence[str], product: Callable[[str], Any], baseline: Callable[[str], Any]
-) -> None:
-    """Both sides in turn; the first rounds warm up and are not counted."""
-    ours, theirs = [], []
-    for question in questions:
-        ours.append(_time(functools.partial(product, question)))
-        theirs.append(_time(functools.partial(baseline, question)))
-    ours, theirs = ours[WARM_UP:], theirs[WARM_UP:]
-    _row(f"{name}, p50 ms", median(spent.wall for spent in ours) * 1000, median(spent.wall for spent in theirs) * 1000)
-    _row(f"{name}, CPU ms", mean(spent.cpu for spent in ours) * 1000, mean(spent.cpu for spent in theirs) * 1000)
-
-
 def _row(name: str, product: float, baseline: float, *, more: bool = False) -> None:
     """more: more of it is better, so the ratio is the other way round."""
     over, under = (product, baseline) if more else (baseline, product)
-    print(f"{name:<24}{product:>12.2f}{baseline:>12.2f}{over / under if under else float('inf'):>8.2f}")
+    print(f"{name:<{WIDTH}}{product:>12.2f}{baseline:>12.2f}{over / under if under else float('inf'):>8.2f}")
 
 
 if __name__ == "__main__":

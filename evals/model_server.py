@@ -5,24 +5,22 @@ misbehave: an HTTP status, "hang up" (the connection ends in the middle of the r
 is not JSON), "error" (200 with an error in the reply), "silence" (nothing comes), "drip" (a byte now and then), "empty"
 (a reply without a word) or "broken stream" (it ends before its first word). `fail_times` limits it to the next
 requests, `retry_after` goes with a status, and a `context` of so many tokens (of three letters) refuses longer prompts.
+evals/stand_in.py is the lean one, for load.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-import re
-import struct
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-DIMENSIONS = 64  # of its embeddings
-Messages = list[dict[str, Any]]
+from evals.openai_wire import DIMENSIONS, Messages, chunk, completion, embeddings, last_chunks, pieces
+
+__all__ = ["DIMENSIONS", "Messages", "ModelServer", "running_model_server"]
 
 
 class ModelServer(ThreadingHTTPServer):
@@ -69,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append(request)
         if self.path.endswith("/embeddings") and not self.server.fail_with:
-            self._json(200, _embeddings(request))
+            self._json(200, embeddings(request))
             return
         failure = self._failure()
         said = sum(len(str(message["content"])) for message in request["messages"]) // 3
@@ -89,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._stream(request, "" if failure == "empty" else self.server.reply(request["messages"]), failure)
         else:
             text = "" if failure == "empty" else self.server.reply(request["messages"])
-            self._json(200, _completion(request, text))
+            self._json(200, completion(request, text))
 
     def _failure(self) -> int | str | None:
         if self.server.fail_times is not None:
@@ -123,9 +121,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
         self.end_headers()
-        words = [word if i == 0 else f" {word}" for i, word in enumerate(text.split(" "))]
+        words = pieces(text)
         for i, word in enumerate(words):
-            self._event(_delta(request, {"role": "assistant", "content": word}))
+            self._event(chunk(request, {"role": "assistant", "content": word}))
             self.server.tokens_sent += 1
             time.sleep(self.server.seconds_per_token)
             if failure == "hang up" and i == len(words) // 2:
@@ -133,9 +131,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
                 self.connection.close()
                 return
-        self._event(_delta(request, {}, "stop"))
-        if (request.get("stream_options") or {}).get("include_usage"):
-            self._event({**_delta(request, {}), "choices": [], "usage": _usage(request, text)})
+        for event in last_chunks(request, text):
+            self._event(event)
         self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True
 
@@ -157,46 +154,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the name is http.server's)
         """Tests look at `server.requests` instead."""
-
-
-def _delta(request: dict[str, Any], delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
-    return {
-        "id": "chatcmpl-test",
-        "object": "chat.completion.chunk",
-        "created": 0,
-        "model": request["model"],
-        "choices": [{"index": 0, "delta": delta, "finish_reason": reason}],
-    }
-
-
-def _completion(request: dict[str, Any], text: str) -> dict[str, Any]:
-    return {
-        "id": "chatcmpl-test",
-        "object": "chat.completion",
-        "created": 0,
-        "model": request["model"],
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-        "usage": _usage(request, text),
-    }
-
-
-def _embeddings(request: dict[str, Any]) -> dict[str, Any]:
-    """Words thrown into DIMENSIONS bins: texts that share words are near."""
-    texts = request["input"] if isinstance(request["input"], list) else [request["input"]]
-    rows = []
-    for i, text in enumerate(texts):
-        vector = [0.001] * DIMENSIONS
-        for word in re.findall(r"\w+", text.casefold()):
-            vector[zlib.crc32(word.encode()) % DIMENSIONS] += 1.0
-        if request.get("encoding_format") == "base64":
-            packed = base64.b64encode(struct.pack(f"<{DIMENSIONS}f", *vector)).decode()
-            rows.append({"object": "embedding", "index": i, "embedding": packed})
-        else:
-            rows.append({"object": "embedding", "index": i, "embedding": vector})
-    return {"object": "list", "model": request["model"], "data": rows, "usage": {"prompt_tokens": 0, "total_tokens": 0}}
-
-
-def _usage(request: dict[str, Any], text: str) -> dict[str, int]:
-    asked = sum(len(str(message["content"]).split()) for message in request["messages"])
-    said = len(text.split())
-    return {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import queue
 import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,16 +43,22 @@ _loading = threading.Lock()  # one for all models of the process
 class Embedder(Embeddings):
     """A LangChain `Embeddings` that also gives arrays.
 
+    name: what it is configured by.
     fingerprint: names the model in a collection's name; vectors of two fingerprints are never mixed.
     dimensions: length of a vector.
     """
 
+    name: str
     fingerprint: str
     dimensions: int
 
     def embed_array(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of unit length, float32 of shape (texts, dimensions)."""
         raise NotImplementedError
+
+    def count_tokens(self, texts: Sequence[str]) -> int | None:
+        """How many tokens the model reads of them; None where only its server knows."""
+        return None
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         return [[float(x) for x in row] for row in self.embed_array(texts)]
@@ -70,9 +77,17 @@ def tokenizer_path() -> Path:
     return _package_folder() / "tokenizer.json"
 
 
+@cache
+def known_words() -> frozenset[str]:
+    """The words that the bundled model has a token of their own for: the 22,500 commonest of English."""
+    vocabulary = json.loads(tokenizer_path().read_text(encoding="utf-8"))["model"]["vocab"]
+    return frozenset(word for word in vocabulary if word.isalpha())
+
+
 class MiniLM(Embedder):
     """all-MiniLM-L6-v2. Safe to use from many threads."""
 
+    name = "minilm"
     dimensions = 384
 
     def __init__(self, cache: Path) -> None:
@@ -93,6 +108,9 @@ class MiniLM(Embedder):
                 mask[row, : len(encodings[i].ids)] = 1
             result[batch] = self._infer(ids, mask)
         return result
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        return sum(len(encoding.ids) for encoding in self._tokenizer.encode_batch(list(texts)))
 
     def _infer(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """A text alone, as questions are, has a model and a processor of its own: one compiled model works at one batch

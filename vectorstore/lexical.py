@@ -1,4 +1,5 @@
-"""The word index: BM25 over stemmed English words, by tantivy, on disk beside Chroma.
+"""The word index: stemmed English words in tantivy, on disk beside Chroma. A passage's rank is half BM25, half which of
+the question's words it holds.
 
 Derived from the database like the vectors, and rebuilt from it when it is damaged. A question is a bag of words: no
 character of it is an operator, and none can make a query fail.
@@ -23,6 +24,8 @@ WRITER_BYTES = 30_000_000  # tantivy refuses less than 15 MB for a thread
 MOST_TERMS = 64  # distinct words of a question that are looked up
 LONGEST_WORD = 40  # tantivy's own analyzers drop longer ones
 TITLE_BOOST = 0.5  # of a word in title or headings beside the same word in the text
+SATURATION = 2.2  # k1 + 1 of BM25 with k1 = 1.2, tantivy's: the most that one word's frequency can multiply
+HELD = 0.5  # weight of a word being there at all, however long the passage; BM25 has the rest (docs/adr/0005)
 
 # A word: letters and digits; each Han, Hiragana, Katakana or Hangul character is a word of its own, because those
 # scripts have no blanks to cut at.
@@ -118,34 +121,58 @@ class LexicalIndex:
     def ids_among(self, source_ids: Sequence[str], most: int) -> list[str]:
         """Ids of the chunks of these sources; any `most` of them where there are more."""
         searcher = self._index.searcher()
-        hits = searcher.search(self._of_sources(source_ids), most, count=False).hits
+        hits = searcher.search(self._of("source_id", source_ids), most, count=False).hits
         return sorted(searcher.doc(address)["id"][0] for _, address in hits)
 
     def query(self, text: str, k: int, source_ids: Sequence[str] | None = None) -> list[Hit]:
-        """The `k` best chunks by BM25, best first, ties by id; `source_ids` limits where to look."""
+        """The `k` best chunks, best first, ties by id; `source_ids` limits where to look.
+
+        A score is the share, in [0, 1], of what a chunk could reach at the most for this question: every word, as often
+        as one likes.
+        """
+        if source_ids is not None and not source_ids:
+            return []
+        return self._search(text, k, None if source_ids is None else self._of("source_id", source_ids))
+
+    def compare(self, text: str, ids: Sequence[str]) -> list[Hit]:
+        """Those of these chunks that hold any of the words, with the same scores as `query` gives."""
+        return self._search(text, len(ids), self._of("id", ids))
+
+    def _search(self, text: str, k: int, among: Any) -> list[Hit]:
         import tantivy
 
         terms = self.terms(text)
-        if k <= 0 or not terms or (source_ids is not None and not source_ids):
+        if k <= 0 or not terms:
             return []
         schema, should, must = self._index.schema, tantivy.Occur.Should, tantivy.Occur.Must
-        either = [(should, tantivy.Query.term_query(schema, "text", term, "freq")) for term in terms]
-        either += [
-            (should, tantivy.Query.boost_query(tantivy.Query.term_query(schema, "title", term, "freq"), TITLE_BOOST))
-            for term in terms
-        ]
+        rarity = self.idf(terms)
+        most = SATURATION * sum(rarity)
+        either = []
+        for term, idf in zip(terms, rarity, strict=True):
+            word = tantivy.Query.term_query(schema, "text", term, "freq")
+            title = tantivy.Query.term_query(schema, "title", term, "freq")
+            either += [
+                (should, tantivy.Query.boost_query(word, (1 - HELD) / most)),
+                (should, tantivy.Query.boost_query(title, (1 - HELD) / most * TITLE_BOOST)),
+                (should, tantivy.Query.const_score_query(word, HELD * SATURATION * idf / most)),
+            ]
         query = tantivy.Query.boolean_query(either)
-        if source_ids is not None:
-            query = tantivy.Query.boolean_query([(must, query), (must, self._of_sources(source_ids))])
+        if among is not None:
+            query = tantivy.Query.boolean_query([(must, query), (must, among)])
         searcher = self._index.searcher()
         hits = searcher.search(query, k, count=False).hits
-        found = [Hit(searcher.doc(address)["id"][0], float(score)) for score, address in hits]
+        found = [Hit(searcher.doc(address)["id"][0], min(1.0, float(score))) for score, address in hits]
         return sorted(found, key=lambda hit: (-hit.score, hit.id))
 
     def terms(self, text: str) -> list[str]:
         """The distinct stemmed words of a text in order of appearance, as they stand in the index; at most 64."""
         stemmed = (stem(word) for word in words(text) if word not in STOPWORDS)
         return list(dict.fromkeys(term for term in stemmed if term))[:MOST_TERMS]
+
+    def counts(self, words: Sequence[str]) -> list[int]:
+        """In how many chunks each of these lower-case words stands, in whatever form."""
+        searcher, analyzer = self._index.searcher(), _analyzer()
+        return [max((searcher.doc_freq("text", stem) for stem in analyzer.analyze(word)), default=0) for word in words]
 
     def idf(self, terms: Sequence[str]) -> list[float]:
         """BM25's inverse document frequency of stemmed words: ln(1 + (N - n + 0.5) / (n + 0.5))."""
@@ -166,10 +193,10 @@ class LexicalIndex:
                 self._writer.wait_merging_threads()
                 self._writer = None
 
-    def _of_sources(self, source_ids: Sequence[str]) -> Any:
+    def _of(self, field: str, values: Sequence[str]) -> Any:
         import tantivy
 
-        among = tantivy.Query.term_set_query(self._index.schema, "source_id", list(source_ids))
+        among = tantivy.Query.term_set_query(self._index.schema, field, list(values))
         return tantivy.Query.const_score_query(among, 0.0)
 
     def _open_writer(self) -> Any:

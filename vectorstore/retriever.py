@@ -1,8 +1,9 @@
-"""Dense and lexical retrieval, fused into one score that means the same for every question.
+"""Dense and lexical retrieval, fused into one score that means the same for every question. Whatever one of the two
+finds is measured by the other as well.
 
-score = dense * cosine + (1 - dense) * lexical, where `lexical` is BM25 divided by what a chunk could reach at the most
-for this question (every word, as often as one likes): a share in [0, 1], as the cosine is for texts that have anything
-in common. Ranks are not used: they would make the best of nothing look like the best of a good find.
+score = dense * cosine + (1 - dense) * lexical, where `lexical` is a share in [0, 1] of what a chunk could reach at the
+most for this question (vectorstore/lexical.py), as the cosine is for texts that have anything in common. Ranks are not
+used: they would make the best of nothing look like the best of a good find.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict
 
-from vectorstore.embeddings import Embedder
+from vectorstore.embeddings import Embedder, known_words
 from vectorstore.lexical import LexicalIndex
 from vectorstore.reranker import Reranker
+from vectorstore.spelling import mend
 from vectorstore.store import Hit, VectorStore
 
 # Weight of the cosine, by kind of passage, tuned on the development sets (docs/adr/0005). Names, numbers and rare words
 # decide among paragraphs; people who ask a FAQ use other words than it does.
 DENSE = 0.6
-DENSE_FAQ = 0.8
-BM25_SATURATION = 2.2  # k1 + 1 of BM25 with k1 = 1.2, tantivy's: the most that one word's frequency can multiply
+DENSE_FAQ = 0.85
 DEPTH = 60  # candidates from each index
 READ_FACTOR = 3  # times k candidates are read at once; mostly the first time is enough
 
@@ -44,7 +45,8 @@ class HybridRetriever(BaseRetriever):
     `read_chunks` maps chunk ids to Documents and leaves out those that may not be answered from; what it leaves out is
     made up for by looking deeper. `sources_of` maps chunk ids to the ids of their sources, for a search among some.
     Each returned Document carries in its metadata `score` in [0, 1], `similarity` (the cosine with the question) and
-    `lexical` in [0, 1]. Equal texts of several files are returned once.
+    `lexical` in [0, 1]; and `query`, the question as it was searched, with its misspelt words mended. Equal texts of
+    several files are returned once.
 
     A `reranker` is given the `rerank_depth` best; the order is then its own, and `score` still tells what it was.
     """
@@ -70,6 +72,7 @@ class HybridRetriever(BaseRetriever):
     ) -> list[Document]:
         if not query.strip() or (source_ids is not None and not source_ids):
             return []
+        query = mend(query, self.lexical.counts, known_words())
         if self.reranker is None:
             return self._find(query, self.k, source_ids)
         found = self._find(query, max(self.k, self.rerank_depth), source_ids)
@@ -83,8 +86,11 @@ class HybridRetriever(BaseRetriever):
             scored, exhausted = self._candidates(query, vector, depth, source_ids)
             found = self._best(scored, k)
             if len(found) >= k or exhausted:
-                return found
+                break
             depth *= 4
+        for document in found:
+            document.metadata["query"] = query
+        return found
 
     def _best(self, scored: Mapping[str, tuple[float, float]], k: int) -> list[Document]:
         """The `k` best of the candidates; no more of them are read than it takes to be sure of these."""
@@ -108,8 +114,12 @@ class HybridRetriever(BaseRetriever):
         words = self._best_worded(query, depth, source_ids)
         similarity = {hit.id: hit.score for hit in dense}
         similarity |= self._cosines(vector, [hit.id for hit in words if hit.id not in similarity])
-        most = BM25_SATURATION * sum(self.lexical.idf(self.lexical.terms(query)))
-        share = {hit.id: min(1.0, hit.score / most) for hit in words} if most > 0 else {}
+        share = {hit.id: hit.score for hit in words}
+        if len(words) == depth:  # otherwise no other chunk holds any of the words
+            share |= {
+                hit.id: hit.score
+                for hit in self.lexical.compare(query, [chunk_id for chunk_id in similarity if chunk_id not in share])
+            }
         scored = {chunk_id: (cosine, share.get(chunk_id, 0.0)) for chunk_id, cosine in similarity.items()}
         return scored, len(dense) < depth and len(words) < depth
 

@@ -33,7 +33,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk's id and its score: the cosine similarity from the vector index, BM25 from the word index."""
+    """A chunk's id and its score: the cosine from the vector index, the lexical share from the word index."""
 
     id: str
     score: float

@@ -1,10 +1,16 @@
-"""The user: a name and an address, each unique whatever its case."""
+"""The user: a name and an address, each unique whatever its case. The API keys of a user's programs."""
 
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.validators import ASCIIUsernameValidator
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Lower
+from uuid_utils.compat import uuid7
 
 # Only ASCII, so no two names look alike; no "@", so a name is never taken for somebody's address at login.
 USERNAME_RULES = [
@@ -26,3 +32,36 @@ class User(AbstractUser):
 
     def __str__(self) -> str:
         return self.username
+
+
+class Scope(models.TextChoices):
+    """What a key may do; never more than its user."""
+
+    CHAT = "chat"  # ask, keep conversations, and everything below /v1
+    READ = "read"  # search, sources, statistics
+    WRITE = "write"  # upload and delete sources, start a sync (staff)
+
+
+class ApiKey(models.Model):
+    """A secret by which a program acts for its user.
+
+    Kept as its sha256: it is 32 random bytes, which nobody can try out, so a slow hash would only cost every request;
+    and a hash without salt can be looked up. Revoking deletes it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=11, help_text="How the key begins; all that is shown of it.")
+    digest = models.CharField(max_length=64, unique=True)
+    scopes: ClassVar[models.JSONField[list[str], list[str]]] = models.JSONField(default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, help_text="To the minute.")
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = "API key"
+
+    def __str__(self) -> str:
+        return f"{self.prefix}… ({self.name})"

@@ -1,16 +1,18 @@
 """What the account endpoints take and give."""
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
+from django.utils import timezone
 from rest_framework import serializers
 from rest_framework_simplejwt.exceptions import InvalidToken
 from rest_framework_simplejwt.serializers import TokenRefreshSerializer
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.utils import get_md5_hash_password
 
-from backend.accounts.models import USERNAME_RULES, User
+from backend.accounts.models import USERNAME_RULES, ApiKey, Scope, User
 from backend.accounts.selectors import is_taken
 
 
@@ -75,3 +77,45 @@ class RefreshSerializer(TokenRefreshSerializer):
         if user is None or made_with != get_md5_hash_password(user.password):
             raise InvalidToken("This token is not valid any more. Sign in again.")
         return super().validate(attrs)
+
+
+class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
+    class Meta:
+        model = ApiKey
+        fields = ["id", "name", "prefix", "scopes", "created_at", "expires_at", "last_used_at"]
+        read_only_fields = fields
+
+    scopes = serializers.ListField(child=serializers.ChoiceField(choices=Scope.values))
+
+
+class MadeApiKeySerializer(ApiKeySerializer):
+    key = serializers.CharField(help_text="The key itself. It is shown now and never again.")
+
+    class Meta(ApiKeySerializer.Meta):
+        fields = [*ApiKeySerializer.Meta.fields, "key"]
+        read_only_fields = fields
+
+
+class ApiKeyRequestSerializer(serializers.Serializer[ApiKey]):
+    name = serializers.CharField(max_length=100, help_text="What it is for; you see it in the list.")
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(choices=Scope.values),
+        allow_empty=False,
+        max_length=10,
+        default=[Scope.CHAT.value, Scope.READ.value],
+        help_text="chat: ask, conversations, /v1. read: search, sources, stats. write: what staff may do with sources.",
+    )
+    expires_at = serializers.DateTimeField(required=False, allow_null=True, default=None)
+
+    def validate_name(self, value: str) -> str:
+        if not value.isprintable():
+            raise serializers.ValidationError("Use visible characters only, on one line.")
+        return value
+
+    def validate_scopes(self, value: list[str]) -> list[Scope]:
+        return [Scope(name) for name in value]
+
+    def validate_expires_at(self, value: datetime | None) -> datetime | None:
+        if value is not None and value <= timezone.now():
+            raise serializers.ValidationError("This moment is past.")
+        return value

@@ -232,7 +232,7 @@ class Exchange:
         assert self.conversation is not None  # noqa: S101 (see _answer)
         draft = Draft()
         partial = _Partial()
-        _lend_connection()
+        lend_connection()
         renewed = time.monotonic()
         events = chain.events(question, whole=whole, draft=draft)
         try:
@@ -242,7 +242,7 @@ class Exchange:
                 elif time.monotonic() - renewed > RENEWED_AFTER:
                     renewed = time.monotonic()
                     renew(self.conversation.pk, self.message_id)
-                    _lend_connection()
+                    lend_connection()
                 partial.note(event)
                 yield event
         except GeneratorExit:
@@ -360,7 +360,7 @@ def await_answer(question: Message, patience: float = SIGN) -> Generator[Waiting
         if time.monotonic() - began >= patience:
             began = time.monotonic()
             yield Waiting()
-        _lend_connection()
+        lend_connection()
         time.sleep(POLL)
 
 
@@ -396,7 +396,7 @@ def describe_passage(passage: Document) -> dict[str, Any]:
     }
 
 
-def _lend_connection() -> None:
+def lend_connection() -> None:
     """Give a pooled connection back while the model writes, so that long answers do not use the pool up."""
     if connection.vendor != "sqlite" and not connection.in_atomic_block:
         connection.close()

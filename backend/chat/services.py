@@ -16,15 +16,16 @@ from django.utils import timezone
 from backend.accounts.models import User
 from backend.api.errors import Conflict, Unavailable
 from backend.chat import selectors, usage
-from backend.chat.exchange import Asked, Exchange, Follower, make_title
+from backend.chat.exchange import Asked, Exchange, Follower, lend_connection, make_title
 from backend.chat.models import Conversation, Feedback, Message
+from backend.chat.turns import Seat
 from backend.knowledge.index import IndexBusy, get_index
 from backend.knowledge.selectors import SourceFilter, make_retriever, matching_source_ids, read_span
 from chains.abstention import SHIPPED, BadCalibration, Calibration, load_calibration
 from chains.answer import build_answer_chain
 from chains.calling import ChatModel, Patience
 from chains.errors import ModelUnavailable, UnknownModel
-from chains.model import AnswerEvent, Question
+from chains.model import AnswerEvent, Done, Draft, Question
 from chains.models import load_chat_model
 from chains.prompts import load_prompt
 from vectorstore.errors import IndexUnavailable
@@ -132,17 +133,32 @@ def standalone(text: str, history: Sequence[BaseMessage]) -> str:
 def converse(
     user: User, text: str, history: Sequence[BaseMessage] = (), *, prompt: str | None = None, whole: bool = False
 ) -> Iterator[AnswerEvent]:
-    """The answer to a question whose conversation its client keeps; nothing is stored. Unavailable: a part is down.
+    """The answer to a question whose conversation its client keeps; nothing is stored but what it cost.
 
     history: what was said before, oldest first. whole: nobody reads along, so the model is asked for all at once.
+    Unavailable: a part is down, or all seats are taken. BudgetSpent (429).
     """
-    chain = _make_chain(prompt or settings.ENV.prompt)
-    try:
-        yield from chain.events(Question(text, history), whole=whole)
-    except ModelUnavailable as error:
-        raise Unavailable(str(error), "model_unavailable", error.retry_after) from error
-    except IndexUnavailable as error:
-        raise Unavailable(str(error), "index_unavailable") from error
+    usage.require_budget(user)
+    draft = Draft()
+    outcome: str | None = None
+    with Seat():
+        try:
+            chain = _make_chain(prompt or settings.ENV.prompt)
+            lend_connection()
+            for event in chain.events(Question(text, history), whole=whole, draft=draft):
+                if isinstance(event, Done):
+                    outcome = event.answer.outcome
+                yield event
+        except GeneratorExit:
+            outcome = outcome or "partial"
+            raise
+        except ModelUnavailable as error:
+            raise Unavailable(str(error), "model_unavailable", error.retry_after) from error
+        except IndexUnavailable as error:
+            raise Unavailable(str(error), "index_unavailable") from error
+        finally:
+            cost = usage.cost_of(draft.model, draft.usage["input_tokens"], draft.usage["output_tokens"])
+            usage.record(user, draft.model, outcome, draft.usage, cost)
 
 
 def rate(answer: Message, rating: int, comment: str) -> Feedback:

@@ -156,6 +156,33 @@ def test_a_rare_word_weighs_more(words: LexicalIndex) -> None:
     assert words.idf(["unknown"])[0] > words.idf(words.terms("office"))[0] > 0
 
 
+def test_scores_are_shares_and_compare_tells_the_same_ones(words: LexicalIndex) -> None:
+    found = words.query("Parental leave in the office", 5)
+    assert all(0 < hit.score <= 1 for hit in found)
+    assert words.compare("Parental leave in the office", [hit.id for hit in found]) == found
+    assert words.compare("Parental leave in the office", [found[-1].id, "nowhere"]) == found[-1:]
+    assert words.compare("Parental leave", []) == words.compare("the", ["a"]) == []
+
+
+def test_a_long_passage_with_all_the_words_beats_a_short_one_that_repeats_some(words: LexicalIndex) -> None:
+    filler = "Visitors are asked to sign in at the desk before they walk through the yard behind the old building. " * 6
+    words.add(
+        [
+            LexicalEntry("some", "s3", "", "Bicycle bicycle shed shed shed."),
+            LexicalEntry("all", "s3", "", f"{filler} There is a bicycle shed with a pump."),
+        ]
+    )
+    words.commit()
+    assert words.query("bicycle shed pump", 2)[0].id == "all"
+
+
+def test_counts_are_of_chunks_by_stem(words: LexicalIndex) -> None:
+    words.add([LexicalEntry("d", "s3", "", "Bicycles. A bicycle.")])
+    words.commit()
+    assert words.counts(["bicycle", "bicycles", "tricycle"]) == [1, 1, 0]
+    assert words.counts([]) == []
+
+
 def test_a_damaged_word_index_says_so(tmp_path: Path) -> None:
     (tmp_path / "lexical").mkdir()
     (tmp_path / "lexical" / "meta.json").write_text("{")

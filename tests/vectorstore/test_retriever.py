@@ -205,3 +205,20 @@ def test_reading_no_more_than_needed_finds_the_same(tmp_path: Path, embedder: Em
         assert len(read) < len(texts) / 2
     lexical.close()
     vectors.close()
+
+
+def test_a_misspelt_question_finds_what_the_right_one_does(retriever: HybridRetriever) -> None:
+    found = retriever.invoke("How long is praental laeve?")
+    assert found[0].metadata["query"] == "How long is parental leave?"
+    assert [(one.metadata["source"], one.metadata["score"]) for one in found] == [
+        (one.metadata["source"], one.metadata["score"]) for one in retriever.invoke("How long is parental leave?")
+    ]
+
+
+def test_what_only_the_vectors_found_is_measured_by_its_words_too(retriever: HybridRetriever) -> None:
+    wide, narrow = retriever.model_copy(update={"depth": 60, "k": 4}), retriever.model_copy(update={"depth": 1, "k": 1})
+    question = "When is the office free, on Fridays or at 8?"
+    best = narrow.invoke(question)[0].metadata
+    assert best["lexical"] > 0
+    shares = {one.metadata["source"]: one.metadata["lexical"] for one in wide.invoke(question)}
+    assert best["lexical"] == pytest.approx(shares[best["source"]])

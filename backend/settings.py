@@ -132,6 +132,7 @@ SPECTACULAR_SETTINGS = {
         "SourceStateEnum": "backend.knowledge.models.SourceState",
         "SyncStateEnum": "backend.knowledge.models.SyncState",
         "CitedSourceEnum": "backend.chat.models.CitedSource",
+        "RoleEnum": "backend.chat.models.Role",
     },
 }
 

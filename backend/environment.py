@@ -51,6 +51,9 @@ class Environment(BaseSettings):
     no_match: Literal["abstain", "model"] = Field("abstain", alias="NO_MATCH")
     calibration: str = Field("", alias="CALIBRATION")
     prompt: str = Field("default", alias="PROMPT", pattern=r"^[A-Za-z0-9_-]+$")
+    prices: str = Field("", alias="PRICES")
+    daily_token_budget: int = Field(0, alias="DAILY_TOKEN_BUDGET", ge=0)
+    daily_cost_budget: float = Field(0.0, alias="DAILY_COST_BUDGET", ge=0, allow_inf_nan=False)
     secret_key: str = Field("", alias="SECRET_KEY")
     debug: bool | None = Field(None, alias="DEBUG")
     allowed_hosts: CommaSeparated = Field([], alias="ALLOWED_HOSTS")
@@ -96,6 +99,14 @@ class Environment(BaseSettings):
         if not path.is_file():
             raise ValueError(f"there is no file {path}; `python -m evals calibrate` makes one")
         return str(path)
+
+    @field_validator("prices")
+    @classmethod
+    def _must_be_there(cls, value: str) -> str:
+        path = (BASE_DIR / Path(value).expanduser()).resolve()
+        if value and not path.is_file():
+            raise ValueError(f"there is no file {path}; backend/chat/prices.toml is an example")
+        return value and str(path)
 
     @property
     def calibration_file(self) -> Path | None:

@@ -101,7 +101,7 @@ REST_FRAMEWORK = {
         "rest_framework_simplejwt.authentication.JWTAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["backend.api.renderers.QuickJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["backend.api.parsers.StrictJSONParser"],
     "DEFAULT_PAGINATION_CLASS": "backend.api.pagination.Pages",
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "backend.api.negotiation.JSONAnyway",
@@ -132,6 +132,7 @@ SPECTACULAR_SETTINGS = {
         "SourceStateEnum": "backend.knowledge.models.SourceState",
         "SyncStateEnum": "backend.knowledge.models.SyncState",
         "CitedSourceEnum": "backend.chat.models.CitedSource",
+        "RoleEnum": "backend.chat.models.Role",
     },
 }
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar
 from uuid import UUID
 
+import orjson
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import BooleanField, F, Func, JSONField, QuerySet, Value
+from django.db.models.sql.compiler import SQLCompiler
+
+Convert = Callable[[Sequence[Any]], Sequence[Any]]
 
 # What stands for the value of a parameter while the SQL is written; nothing else in a query is equal to it.
 _MARKERS: dict[type, Callable[[int], Any]] = {
@@ -26,7 +31,7 @@ class Compiled:
     def __init__(self, make: Callable[..., QuerySet[Any, Any]], *types: type) -> None:
         self.make = make
         self.types = types
-        self._written: dict[str, tuple[str, list[Any], dict[int, list[Any]]]] = {}
+        self._written: dict[str, tuple[str, list[Any], dict[int, Convert]]] = {}
 
     def rows(self, *values: Any) -> list[Sequence[Any]]:
         """The rows of the query with these values, as the ORM would give them."""
@@ -38,9 +43,14 @@ class Compiled:
         with connection.cursor() as cursor:
             cursor.execute(sql, [given[one.place] if isinstance(one, _Value) else one for one in parameters])
             rows: list[Sequence[Any]] = cursor.fetchall()
-        return [_converted(row, converters) for row in rows] if converters else rows
+        if not converters or not rows:
+            return rows
+        columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+        for place, convert in converters.items():
+            columns[place] = convert(columns[place])
+        return list(zip(*columns, strict=True))
 
-    def _write(self) -> tuple[str, list[Any], dict[int, list[Any]]]:
+    def _write(self) -> tuple[str, list[Any], dict[int, Convert]]:
         markers = [_MARKERS[kind](place) for place, kind in enumerate(self.types)]
         places = {marker.hex if isinstance(marker, UUID) else marker: i for i, marker in enumerate(markers)}
         compiler = self.make(*markers).query.get_compiler("default")
@@ -48,7 +58,7 @@ class Compiled:
         plain = [one.hex if isinstance(one, UUID) else one for one in parameters]
         slots = [_Value(places[one]) if one in places else one for one in plain]
         found = compiler.get_converters([column[0] for column in compiler.select])
-        return sql, slots, {place: [(how, what) for how in many] for place, (many, what) in found.items()}
+        return sql, slots, {place: _converter(steps, column) for place, (steps, column) in found.items()}
 
 
 class _Value:
@@ -56,9 +66,43 @@ class _Value:
         self.place = place
 
 
-def _converted(row: Sequence[Any], converters: dict[int, list[Any]]) -> list[Any]:
-    values = list(row)
-    for place, steps in converters.items():
-        for convert, expression in steps:
-            values[place] = convert(values[place], expression, connection)
-    return values
+def _converter(steps: list[Callable[..., Any]], column: Any) -> Convert:
+    """From what the database gives to what the ORM gives, for a whole column; JSON by orjson, equal values once."""
+    if isinstance(column.output_field, JSONField):
+        return lambda values: [None if value is None else orjson.loads(value) for value in values]
+
+    def convert(values: Sequence[Any]) -> Sequence[Any]:
+        converted = {}
+        for given in set(values):
+            value = given
+            for step in steps:
+                value = step(value, column, connection)
+            converted[given] = value
+        return [converted[value] for value in values]
+
+    return convert
+
+
+class Among(Func):
+    """Whether a column's UUID is one of those that `joined` made one text of: the SQL is the same for any number."""
+
+    output_field: ClassVar[Any] = BooleanField()
+    conditional = True
+
+    def __init__(self, column: str, ids: str) -> None:
+        super().__init__(F(column), Value(ids))
+
+    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_: Any) -> Any:
+        return self.as_sql(
+            compiler, connection, template="%(expressions)s))", arg_joiner=" IN (SELECT value FROM json_each("
+        )
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_: Any) -> Any:
+        return self.as_sql(compiler, connection, template="%(expressions)s::uuid[])", arg_joiner=" = ANY(")
+
+
+def joined(ids: Iterable[UUID]) -> str:
+    """UUIDs as one text: a JSON array for SQLite, an array's own form for PostgreSQL."""
+    if connection.vendor == "sqlite":
+        return orjson.dumps([one.hex for one in ids]).decode()
+    return f"{{{','.join(map(str, ids))}}}"

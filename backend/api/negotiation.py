@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from rest_framework.exceptions import NotAcceptable
-from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
@@ -18,3 +18,13 @@ class JSONAnyway(DefaultContentNegotiation):
             return chosen
         except NotAcceptable:
             return available[0], available[0].media_type or "application/json"
+
+
+class OnlyJSON(BaseContentNegotiation):
+    """For a view whose `?format=` is a parameter of its own: DRF would look for a renderer of that name."""
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type or "application/json"

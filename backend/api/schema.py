@@ -11,7 +11,7 @@ MEANINGS = {
     409: "It cannot be done now.",
     413: "The body is too large.",
     415: "The body must be application/json.",
-    429: "Too many requests. Retry-After says when to try again.",
+    429: "Too many requests, or the day's budget is spent. Retry-After says when to try again.",
     503: "A part that is needed is down; nothing is lost. Retry-After says when to try again.",
 }
 

@@ -83,6 +83,8 @@ class Message(models.Model):
         ordering = ["id"]
         indexes = [
             models.Index(fields=["conversation", "id"], name="messages_of_a_conversation"),
+            # Counts and the latest are found in it alone; the rows are large.
+            models.Index(fields=["conversation", "replaced_at", "id"], name="messages_shown"),
             models.Index(fields=["created_at"], name="messages_by_time"),
         ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Q
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 
@@ -16,24 +16,6 @@ from backend.knowledge.models import Source
 from backend.knowledge.selectors import Place, find_quote, has_vanished, read_span
 
 AROUND = 200  # characters of the source text that are shown on either side of a quote
-
-
-def list_conversations(user: User, *, search: str = "", conversation_id: UUID | None = None) -> QuerySet[Conversation]:
-    """The user's conversations, the latest first. `search` looks for a text in titles and messages, in any case."""
-    conversations = Conversation.objects.filter(user=user)
-    if conversation_id is not None:
-        conversations = conversations.filter(pk=conversation_id)
-    if search:
-        saying = Message.objects.filter(conversation__user=user, replaced_at=None, content__icontains=search)
-        conversations = conversations.filter(Q(title__icontains=search) | Q(pk__in=saying.values("conversation")))
-    return conversations
-
-
-def with_messages(conversations: QuerySet[Conversation]) -> QuerySet[Conversation]:
-    """The same with their messages and citations read in one query each."""
-    citations = Prefetch("citations", Citation.objects.with_source_state())
-    shown = Message.objects.filter(replaced_at=None).prefetch_related(citations)
-    return conversations.prefetch_related(Prefetch("messages", shown))
 
 
 def get_conversation(user: User, conversation_id: UUID) -> Conversation:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 from rest_framework import serializers
 
 from backend.chat.models import Citation, CitedSource, Conversation, Feedback, Message, Outcome, Role
 from backend.chat.selectors import Verification
+from backend.chat.stats import LONGEST
 from backend.knowledge.serializers import SourceFilterSerializer
 from chains.prompts import prompt_names
 
@@ -184,32 +186,170 @@ class FeedbackSerializer(serializers.Serializer[Feedback]):
 
 
 class MessageSerializer(serializers.ModelSerializer[Message]):
-    """A turn of the history. Outcome, citations, model and prompt are an answer's only."""
+    """A turn of the history, as `history.describe_messages` makes it. Only an answer has what follows `replaced`."""
 
     role = serializers.ChoiceField(choices=Role.choices)
+    replaced = serializers.BooleanField(
+        required=False, help_text="true: another answer or question stands in its place. Otherwise left out."
+    )
     outcome = serializers.ChoiceField(choices=Outcome.choices, required=False)
     citations = CitationSerializer(many=True, required=False)
     model = serializers.CharField(required=False)
     prompt = serializers.CharField(required=False)
     cut = serializers.BooleanField(required=False)
+    finish_reason = serializers.CharField(required=False, allow_blank=True)
+    confidence = serializers.FloatField(required=False, allow_null=True)
+    grounding = GroundingSerializer(required=False)
+    latency_ms = LatencySerializer(required=False)
+    usage = UsageSerializer(required=False)
+    feedback = FeedbackSerializer(required=False, allow_null=True)
 
     class Meta:
         model = Message
-        fields = ["id", "role", "content", "created_at", "outcome", "citations", "model", "prompt", "cut"]
+        fields = [
+            "id",
+            "role",
+            "content",
+            "created_at",
+            "replaced",
+            "outcome",
+            "citations",
+            "model",
+            "prompt",
+            "cut",
+            "finish_reason",
+            "confidence",
+            "grounding",
+            "latency_ms",
+            "usage",
+            "feedback",
+        ]
         read_only_fields = fields
 
-    def to_representation(self, instance: Message) -> dict[str, Any]:
-        shown = super().to_representation(instance)
-        if instance.role == Role.USER:
-            for name in ("outcome", "citations", "model", "prompt", "cut"):
-                del shown[name]
-        return shown
 
+class HistorySerializer(serializers.ModelSerializer[Conversation]):
+    """A conversation with its messages, as `history.with_messages` makes it."""
 
-class ConversationSerializer(serializers.ModelSerializer[Conversation]):
-    messages = MessageSerializer(many=True)
+    message_count = serializers.IntegerField()
+    messages = MessageSerializer(many=True, help_text="The latest 200, oldest first.")
+    messages_url = serializers.URLField(required=False, help_text="Where all messages are, if there are more.")
 
     class Meta:
         model = Conversation
-        fields = ["id", "title", "created_at", "updated_at", "messages"]
+        fields = ["id", "title", "created_at", "updated_at", "message_count", "messages", "messages_url"]
         read_only_fields = fields
+
+
+class LastMessageSerializer(serializers.Serializer[None]):
+    role = serializers.ChoiceField(choices=Role.choices)
+    snippet = serializers.CharField(help_text="Its beginning, on one line.")
+    created_at = serializers.DateTimeField()
+
+
+class ConversationSerializer(serializers.ModelSerializer[Conversation]):
+    """A conversation as it is listed; `history.describe_conversations` makes it."""
+
+    title = serializers.CharField(allow_blank=True, help_text="Empty until the first question, unless it was given.")
+    message_count = serializers.IntegerField()
+    last_message = LastMessageSerializer(allow_null=True)
+
+    class Meta:
+        model = Conversation
+        fields = ["id", "title", "created_at", "updated_at", "message_count", "last_message"]
+        read_only_fields = fields
+
+
+def one_line(text: str) -> None:
+    """Refuse line breaks and other control characters."""
+    if any(unicodedata.category(char) in ("Cc", "Zl", "Zp", "Cs") for char in text):
+        raise serializers.ValidationError("A title is one line, without control characters.")
+
+
+class TitleSerializer(serializers.Serializer[None]):
+    title = serializers.CharField(max_length=200, validators=[one_line])
+
+
+class NewConversationSerializer(TitleSerializer):
+    title = serializers.CharField(max_length=200, validators=[one_line], required=False)
+
+
+class HistoryQuerySerializer(serializers.Serializer[None]):
+    q = serializers.CharField(
+        max_length=1_000,
+        required=False,
+        help_text="Only conversations in whose title or messages this text occurs, in any case.",
+    )
+    conversation_id = serializers.UUIDField(required=False, help_text="Only this conversation.")
+
+
+class MessagesQuerySerializer(serializers.Serializer[None]):
+    order = serializers.ChoiceField(
+        choices=["asc", "desc"],
+        required=False,
+        help_text="asc (unless told otherwise): the oldest first. desc: the newest.",
+    )
+    replaced = serializers.BooleanField(
+        required=False, help_text="Also those in whose place another answer or question stands."
+    )
+
+
+class StatsQuerySerializer(serializers.Serializer[None]):
+    days = serializers.IntegerField(
+        min_value=1, max_value=LONGEST, default=30, help_text="So many days up to today, in UTC."
+    )
+
+
+class CatalogueSerializer(serializers.Serializer[None]):
+    by_state = serializers.DictField(child=serializers.IntegerField())
+    by_format = serializers.DictField(child=serializers.IntegerField(), help_text="Of the sources that answer.")
+    chunks = serializers.IntegerField(help_text="Passages that may be answered from.")
+    pages = serializers.IntegerField(help_text="Of the sources that have pages.")
+
+
+class OutcomesSerializer(serializers.Serializer[None]):
+    grounded = serializers.IntegerField()
+    partial = serializers.IntegerField()  # type: ignore[assignment]  # the contract's name, which DRF also uses
+    abstained = serializers.IntegerField()
+    ungrounded = serializers.IntegerField()
+
+
+class PercentilesSerializer(serializers.Serializer[None]):
+    p50 = serializers.FloatField()
+    p95 = serializers.FloatField()
+
+
+class TimesSerializer(serializers.Serializer[None]):
+    answers = serializers.IntegerField(help_text="So many were timed: the latest 300 of each day that are still kept.")
+    total = PercentilesSerializer(required=False)
+    condense = PercentilesSerializer(required=False)
+    retrieve = PercentilesSerializer(required=False)
+    generate = PercentilesSerializer(required=False)
+    verify = PercentilesSerializer(required=False)
+
+
+class OpinionsSerializer(serializers.Serializer[None]):
+    up = serializers.IntegerField()
+    down = serializers.IntegerField()
+
+
+class TotalsSerializer(serializers.Serializer[None]):
+    questions = serializers.IntegerField()
+    outcomes = OutcomesSerializer()
+    failed = serializers.IntegerField(help_text="Questions whose model did not answer.")
+    latency_ms = TimesSerializer()
+    feedback = OpinionsSerializer()
+    input_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    cost = serializers.FloatField(help_text="In the price table's currency.")
+    unpriced = serializers.IntegerField(help_text="Answers of models whose price is not known.")
+
+
+class DaySerializer(TotalsSerializer):
+    day = serializers.DateField()
+
+
+class StatsSerializer(serializers.Serializer[None]):
+    days = serializers.IntegerField()
+    sources = CatalogueSerializer()
+    totals = TotalsSerializer()
+    by_day = DaySerializer(many=True, help_text="The oldest first; days without a question too.")

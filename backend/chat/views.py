@@ -1,4 +1,4 @@
-"""POST /chat, GET and DELETE /chat-history, POST /messages/{id}/feedback, GET .../citations/{n}/verify."""
+"""POST /chat, POST /messages/{id}/feedback, GET .../citations/{n}/verify."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from backend.accounts.models import User
-from backend.api.pagination import Pages
 from backend.api.schema import errors
 from backend.chat import selectors, services, sse
 from backend.chat.exchange import Exchange
 from backend.chat.serializers import (
     AnswerSerializer,
     ChatRequestSerializer,
-    ConversationSerializer,
     FeedbackSerializer,
     PendingSerializer,
     QuestionSerializer,
@@ -143,44 +141,6 @@ def _wants_events(request: Request) -> bool:
     return "text/event-stream" in request.headers.get("Accept", "")
 
 
-class ChatHistory(APIView):
-    @extend_schema(
-        tags=["chat"],
-        parameters=[
-            OpenApiParameter("q", str, description="Only conversations in which this text occurs."),
-            OpenApiParameter("conversation_id", OpenApiTypes.UUID, description="Only this conversation."),
-            OpenApiParameter("page", int),
-            OpenApiParameter("page_size", int, description="Up to 200."),
-        ],
-        responses={200: ConversationSerializer(many=True), **errors(400, 401, 404)},
-    )
-    def get(self, request: Request) -> Response:
-        """Your conversations with their messages, the latest first."""
-        conversation_id = _uuid(request.query_params.get("conversation_id"))
-        conversations = selectors.list_conversations(
-            cast(User, request.user), search=request.query_params.get("q", ""), conversation_id=conversation_id
-        )
-        pages = Pages()
-        page = pages.paginate_queryset(selectors.with_messages(conversations), request, view=self)
-        return pages.get_paginated_response(ConversationSerializer(page, many=True).data)
-
-    @extend_schema(
-        tags=["chat"],
-        parameters=[OpenApiParameter("conversation_id", OpenApiTypes.UUID, description="Only this conversation.")],
-        responses={204: None, **errors(400, 401, 404)},
-    )
-    def delete(self, request: Request) -> Response:
-        """Erase all of your conversations, or one of them."""
-        user = cast(User, request.user)
-        if "q" in request.query_params:
-            raise ValidationError({"q": ["A search cannot be erased. Nothing was."]})
-        if conversation_id := _uuid(request.query_params.get("conversation_id")):
-            selectors.get_conversation(user, conversation_id).delete()
-        else:
-            selectors.list_conversations(user).delete()
-        return Response(status=204)
-
-
 class Rate(APIView):
     @extend_schema(
         tags=["chat"], request=FeedbackSerializer, responses={200: FeedbackSerializer, **errors(400, 401, 404)}
@@ -199,12 +159,3 @@ class VerifyCitation(APIView):
         """Look a citation up again: in the text that was cited, and in the file as it is now."""
         citation = selectors.get_citation(cast(User, request.user), message_id, n)
         return Response(VerificationSerializer(selectors.verify(citation)).data)
-
-
-def _uuid(value: str | None) -> UUID | None:
-    if not value:
-        return None
-    try:
-        return UUID(value)
-    except ValueError:
-        raise ValidationError({"conversation_id": ["This is not a UUID."]}) from None

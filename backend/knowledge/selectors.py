@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import Left, Substr
 from langchain_core.documents import Document
 
 from backend.api.compiled import Compiled
 from backend.knowledge.index import KnowledgeIndex, configured_reranker
-from backend.knowledge.models import Chunk, Source, SourceVersion, SyncRun, SyncState, Task, fold, fold_language
+from backend.knowledge.models import (
+    Chunk,
+    Source,
+    SourceState,
+    SourceVersion,
+    SyncRun,
+    SyncState,
+    Task,
+    fold,
+    fold_language,
+)
 from backend.knowledge.sync import folder_identity
 
 if TYPE_CHECKING:
@@ -109,6 +119,18 @@ def list_sources(state: str | None = None) -> QuerySet[Source]:
     """Sources by path, each with its current version at hand."""
     sources = Source.objects.select_related("current_version").defer("current_version__text")
     return sources.filter(state=state) if state else sources
+
+
+def count_catalogue() -> dict[str, Any]:
+    """Sources by state, those that answer by format, and the passages and pages that may be answered from."""
+    states = Source.objects.order_by().values_list("state").annotate(Count("pk"))
+    answering = Source.objects.exclude(current_version=None).order_by()
+    return {
+        "by_state": dict.fromkeys(SourceState.values, 0) | dict(states),
+        "by_format": dict(answering.values_list("format").annotate(Count("pk"))),
+        "chunks": Chunk.objects.filter(version__in=answering.values("current_version")).count(),
+        "pages": answering.aggregate(pages=Sum("current_version__pages", default=0))["pages"],
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,8 @@ def test_the_schema_describes_every_path_and_every_error() -> None:
     client = APIClient()
     schema = client.get("/schema").json()
     assert schema["openapi"].startswith("3.")
-    for path in ("/signup", "/login", "/token/refresh", "/chat", "/chat-history", "/search", "/sources", "/readyz"):
+    paths = "/signup /login /token/refresh /chat /chat-history /conversations /stats /search /sources /readyz"
+    for path in paths.split():
         assert path in schema["paths"]
     verify = schema["paths"]["/messages/{message_id}/citations/{n}/verify"]["get"]
     assert {"200", "401", "404"} == set(verify["responses"])

@@ -178,6 +178,8 @@ class Exchange:
                 self.conversation = None
             if self.asked.key and self._kept() is not None:
                 raise _AskedBefore from None
+            if self.conversation is not None and not _is_there(self.conversation):
+                raise _erased() from None
             raise
         return True
 
@@ -188,7 +190,7 @@ class Exchange:
         if free.update(answering=self.message_id, answering_until=lease_end(), title=title):
             return True
         if not mine.exists():
-            raise NotFound("This conversation was erased meanwhile.")
+            raise _erased()
         return False
 
     def _store_question(self, conversation: Conversation, question_id: UUID) -> None:
@@ -257,10 +259,11 @@ class Exchange:
     def _store(self, answer: Answer, *, cut: bool = False) -> Message:
         assert self.conversation is not None and self.question is not None  # noqa: S101, PT018
         cost = usage.cost_of(answer.model, answer.usage["input_tokens"], answer.usage["output_tokens"])
+        now = timezone.now()
         with transaction.atomic():
             mine = Conversation.objects.filter(pk=self.conversation.pk)
-            if not mine.update(updated_at=timezone.now(), answering=None, answering_until=None):
-                raise NotFound("This conversation was erased meanwhile.")
+            if not mine.update(updated_at=now, answering=None, answering_until=None):
+                raise _erased()
             if self.again:
                 replace_after(self.question)
             message = Message.objects.create(
@@ -268,6 +271,7 @@ class Exchange:
                 conversation=self.conversation,
                 role=Role.ASSISTANT,
                 content=answer.text,
+                created_at=now,
                 outcome=answer.outcome,
                 confidence=answer.confidence,
                 cut=cut,
@@ -335,6 +339,14 @@ class Follower:
             raise _unanswered()
         self.answer = answer
         yield Replayed(answer)
+
+
+def _is_there(conversation: Conversation) -> bool:
+    return Conversation.objects.filter(pk=conversation.pk).exists()
+
+
+def _erased() -> NotFound:
+    return NotFound("This conversation was erased meanwhile.")
 
 
 def _unanswered() -> Conflict:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.db import models
 from django.db.models import Case, Exists, F, OuterRef, Value, When
+from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from backend.knowledge.models import Source, SourceState
@@ -49,7 +50,7 @@ class Message(models.Model):
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages")
     role = models.CharField(max_length=10, choices=Role.choices)
     content = models.TextField()
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
     replaced_at = models.DateTimeField(
         null=True,
         help_text="When the conversation was taken back to before it: by another answer, or another question.",

@@ -33,7 +33,6 @@ from evals.stand_in import Pace, StandIn, running_stand_in
 RATE = 10  # clients a second
 USERS = 8
 K = 4
-HISTORY = 50  # messages
 SETTLES = 3.0  # seconds after a question, until memory is read
 FIRST_SPREAD = 2.0  # seconds over which the model itself is asked for its first tokens
 
@@ -52,6 +51,7 @@ class Plan:
     crowded: int = 6  # rounds of them with a model that answers at once
     costly: int = 4  # rounds of eight clients, for what a token costs
     reads: int = 150
+    history: int = 50  # messages
     shortest: float = 0.3  # seconds of an answer
     shortest_stream: float = 1.5
 
@@ -230,12 +230,12 @@ class _Measure:
         yield from self._reads("search", call)
 
     def history(self) -> Iterator[Row]:
-        """Of a conversation of HISTORY messages with their citations."""
+        """Of a conversation of `history` messages with their citations."""
         self.model.pace(Pace(self.plan.streamed))
         paths = {}
         for side, path in ((self.ours, "/chat-history"), (self.theirs, "/history")):
             conversation: dict[str, str] = {}
-            for number in range(HISTORY // 2):
+            for number in range(self.plan.history // 2):
                 said = side.server.call("/chat", side.chat(0, number, **conversation).data, side.tokens[0])
                 conversation = {"conversation_id": said["conversation_id"]}
             paths[id(side)] = f"{path}?{urlencode(conversation)}"

@@ -314,6 +314,8 @@ def _about_memory(outcome: Outcome) -> Iterator[str]:
         f"memory, MB: {outcome.before.memory_mb:.0f} before, {warm[0].memory_mb:.0f} warm, "
         f"{outcome.after.memory_mb:.0f} after, {most:.0f} at the most; slope {slope:+.0f} an hour"
     )
+    tenths = [outcome.looks[i * (len(outcome.looks) - 1) // 10].memory_mb for i in range(11)]
+    yield f"  by tenths of the time: {', '.join(f'{memory:.0f}' for memory in tenths)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,7 +18,17 @@ from vectorstore.embeddings import Embedder
 
 KNOWLEDGE = Path(__file__).parents[2] / "knowledge"
 TINY = Plan(
-    long=60, chats=(2,), streams=(2,), alone=2, crowd=2, crowded=2, reads=3, shortest=0.2, shortest_stream=0.4, costly=2
+    long=60,
+    chats=(2,),
+    streams=(2,),
+    alone=2,
+    crowd=2,
+    crowded=2,
+    reads=3,
+    shortest=0.2,
+    shortest_stream=0.4,
+    costly=2,
+    history=4,
 )
 
 

@@ -61,26 +61,22 @@ TEMPLATES = [
     }
 ]
 
-if ENV.database_url:
-    DATABASES = {"default": dj_database_url.parse(ENV.database_url)}
-    if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-        DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 20, "timeout": 10}
-else:
-    ENV.data_dir.mkdir(parents=True, exist_ok=True)
-    DATABASES = {
-        "default": {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": str(ENV.data_dir / "footnote.sqlite3"),
-            # A connection is kept by its thread. WAL lets readers go on while one writes; IMMEDIATE takes the write
-            # lock at the start, so that a busy database waits (timeout, seconds) instead of failing half-way.
-            "CONN_MAX_AGE": None,
-            "OPTIONS": {
-                "timeout": 20,
-                "transaction_mode": "IMMEDIATE",
-                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-4000;",
-            },
-        }
+ENV.data_dir.mkdir(parents=True, exist_ok=True)
+DATABASES = {"default": dj_database_url.parse(ENV.database_url or f"sqlite:///{ENV.data_dir / 'footnote.sqlite3'}")}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"] |= {
+        "ENGINE": "backend.api.sqlite",
+        # A connection is kept by its thread. WAL lets readers go on while one writes; IMMEDIATE takes the write lock at
+        # the start, so that a busy database waits (timeout, seconds) instead of failing half-way.
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {
+            "timeout": 20,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-4000;",
+        },
     }
+elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 20, "timeout": 10}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "accounts.User"

@@ -6,6 +6,7 @@ The master process stays small and only restarts the worker when it dies; the wo
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import struct
 import sys
@@ -17,6 +18,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from backend.api.stopping import told_to_stop
 
 STOP_SECONDS = 4  # for answers under way when the server is told to stop (SIGTERM), and until the master kills
+MANY_FILES = 65_536
 SOCKET_SECONDS = 30  # that a client may take until it takes, or gives, the next bytes
 QUIT_SECONDS = 1  # the same on Ctrl-C
 
@@ -43,6 +45,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().handle_exit(sig, frame)
 
 
+def allow_many_files() -> None:
+    """Raise the number of open files to what the system allows: each stream takes two connections and a database."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MANY_FILES if hard == resource.RLIM_INFINITY else min(MANY_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 class Server(BaseApplication):  # type: ignore[misc]
     """Serves `backend.wsgi` on host:port with at most the given number of threads; they are made as they are needed."""
 
@@ -62,6 +72,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "post_worker_init": _start_runtime,
             "worker_exit": _stop_runtime,
         }
+        allow_many_files()
         super().__init__()
 
     def load_config(self) -> None:

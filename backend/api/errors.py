@@ -59,7 +59,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
     from rest_framework.views import set_rollback  # it loads the parsers, which import this module
 
     set_rollback()
-    api_error = _as_api_exception(error)
+    api_error = as_api_exception(error)
     if api_error is None:
         reference = uuid.uuid4().hex[:12]
         logger.error("unexpected error %s", reference, exc_info=error)
@@ -86,7 +86,8 @@ def describe(error: exceptions.APIException) -> dict[str, Any]:
     return body(str(getattr(detail, "code", error.default_code)), str(detail))
 
 
-def _as_api_exception(error: Exception) -> exceptions.APIException | None:
+def as_api_exception(error: Exception) -> exceptions.APIException | None:
+    """An exception of a view, or of a stream, as what its client is told; None for one that nobody expected."""
     match error:
         case exceptions.APIException():
             return error

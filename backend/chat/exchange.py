@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 TITLE_LENGTH = 80
 SNIPPET_LENGTH = 300
 POLL = 0.1  # seconds between looks at a turn that another process has
+MANY = 64  # answers at once, beyond which connections to SQLite are not kept while nothing is asked
 SIGN = 5.0  # seconds between signs of life while waiting for a turn
 
 
@@ -409,8 +410,10 @@ def describe_passage(passage: Document) -> dict[str, Any]:
 
 
 def lend_connection() -> None:
-    """Give a pooled connection back while the model writes, so that long answers do not use the pool up."""
-    if connection.vendor != "sqlite" and not connection.in_atomic_block:
+    """Give the connection back while the model writes, so that long answers do not use the pool up. One to SQLite is
+    closed when there are many: each takes files and memory.
+    """
+    if not connection.in_atomic_block and (connection.vendor != "sqlite" or Seat.taken() > MANY):
         connection.close()
 
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import orjson
 from django.http import StreamingHttpResponse
-from rest_framework.exceptions import APIException
 
-from backend.api.errors import body, describe
+from backend.api.errors import as_api_exception, body, describe
 from backend.api.stopping import told_to_stop
 from backend.chat.exchange import Exchange, ExchangeEvent, Follower, Replayed, describe_passage
 from backend.chat.serializers import describe_answer
@@ -38,11 +37,14 @@ def _render(exchange: Exchange | Follower, first: ExchangeEvent, rest: Iterator[
             if told_to_stop.is_set() and not isinstance(event, Done):
                 yield _encode("error", body("stopping", "The server is stopping. What was written so far is kept."))
                 break
-    except APIException as error:
-        yield _encode("error", describe(error))
-    except Exception:
-        logger.exception("a stream broke")
-        yield _encode("error", body("internal", "Something went wrong on our side. Your question is kept."))
+    except Exception as error:
+        known = as_api_exception(error)
+        if known is None:
+            logger.exception("a stream broke")
+        told = (
+            describe(known) if known else body("internal", "Something went wrong on our side. Your question is kept.")
+        )
+        yield _encode("error", told)
     finally:
         rest.close()  # type: ignore[attr-defined]  # a generator: a client that hung up stops the model call here
 

@@ -89,6 +89,11 @@ class Seat:
     _taken = 0
     _lock = threading.Lock()
 
+    @classmethod
+    def taken(cls) -> int:
+        """How many answers are being written."""
+        return cls._taken
+
     def __enter__(self) -> Self:
         with Seat._lock:
             if Seat._taken >= settings.ENV.max_chats:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.http import StreamingHttpResponse
-from rest_framework.exceptions import APIException
 from rest_framework.utils.encoders import JSONEncoder
 
+from backend.api.errors import as_api_exception
 from backend.api.stopping import told_to_stop
 from backend.chat.exchange import ExchangeEvent
 from backend.openai_api.errors import body, describe
@@ -52,11 +52,12 @@ class _Chunks:
                 if told_to_stop.is_set() and not isinstance(event, Done):
                     yield _encode(body("The server is stopping.", "stopping", status=503))
                     break
-        except APIException as error:
-            yield _encode(describe(error))
-        except Exception:
-            logger.exception("a stream broke")
-            yield _encode(body("Something went wrong on our side.", "internal", status=500))
+        except Exception as error:
+            known = as_api_exception(error)
+            if known is None:
+                logger.exception("a stream broke")
+            told = describe(known) if known else body("Something went wrong on our side.", "internal", status=500)
+            yield _encode(told)
         finally:
             rest.close()  # type: ignore[attr-defined]  # a generator: a client that hung up stops the model call here
 

@@ -13,6 +13,7 @@ from backend.chat.turns import forget_turns
 from backend.knowledge import services, uploads
 from backend.knowledge.index import KnowledgeIndex, close_index, get_index
 from tasks.follower import FolderFollower, make_follower
+from vectorstore.embeddings import known_words
 
 if TYPE_CHECKING:
     from apscheduler.schedulers.background import BackgroundScheduler
@@ -59,6 +60,7 @@ class Runtime:
 def _warm_up(index: KnowledgeIndex) -> None:
     index.embedder.embed_query("warm up")
     index.vectors.warm_up()
+    known_words()
 
 
 runtime = Runtime()

@@ -6,6 +6,7 @@ from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.hashers import make_password
 from django.db import DEFAULT_DB_ALIAS
 from django.http import HttpRequest
+from drf_spectacular.contrib.rest_framework_simplejwt import SimpleJWTScheme
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from backend.accounts.models import User
@@ -52,3 +53,7 @@ class _Users:
 
 FIELDS = [field.attname for field in User._meta.concrete_fields]
 _by_id = Compiled(lambda pk: User.objects.filter(pk=pk).order_by().values_list(*FIELDS), int)
+
+
+class _InTheSchema(SimpleJWTScheme):  # type: ignore[no-untyped-call]
+    target_class = AccessToken  # type: ignore[assignment]

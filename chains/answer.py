@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from functools import cache
 from typing import Any, Literal
 
 from langchain_core.documents import Document
@@ -225,6 +226,7 @@ class _Work:
         asked = f"\n\nQuestion: {question.text}"
         citing = CitationStream((), self.chain.read_span, self.draft)
 
+        @cache
         def prompt(share: int) -> list[BaseMessage] | None:
             shown = fitting(passages, room_beside(system, asked, share=share))
             citing.passages = shown

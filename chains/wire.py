@@ -11,7 +11,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +90,7 @@ def _openai_payload(llm: Any, messages: Sequence[BaseMessage]) -> dict[str, Any]
 
 
 def _read_whole(llm: Any, payload: dict[str, Any], hang_up: HangUp) -> Iterator[str | Ended]:
-    with llm.root_client.chat.completions.with_streaming_response.create(**{**payload, "stream": False}) as answer:
-        response = answer.http_response
+    with _post(llm, {**payload, "stream": False}) as response:
         hang_up.watch(response)
         body = b""
         try:
@@ -119,8 +118,7 @@ def _read_events(llm: Any, payload: dict[str, Any], hang_up: HangUp) -> Iterator
         asked["stream_options"] = {"include_usage": True}
     finish_reason = ""
     tokens: tuple[int | None, int | None] = (None, None)
-    with llm.root_client.chat.completions.with_streaming_response.create(**asked) as answer:
-        response = answer.http_response
+    with _post(llm, asked) as response:
         hang_up.watch(response)
         try:
             for events in _events(response.iter_bytes()):
@@ -139,6 +137,24 @@ def _read_events(llm: Any, payload: dict[str, Any], hang_up: HangUp) -> Iterator
     if not finish_reason:  # a connection that ends early looks like the end of the answer
         raise BrokenReply("its connection ended before its answer did")
     yield Ended(finish_reason, *tokens)
+
+
+@contextmanager
+def _post(llm: Any, body: dict[str, Any]) -> Iterator[Any]:
+    """The httpx response, its body not read yet. The client's own `create` looks through all that is sent first."""
+    extra = {name: body.pop(name) for name in ("extra_headers", "extra_query", "extra_body", "timeout") if name in body}
+    headers = {"X-Stainless-Raw-Response": "stream", **(extra.get("extra_headers") or {})}
+    options: dict[str, Any] = {"headers": headers}
+    if extra.get("extra_query"):
+        options["params"] = extra["extra_query"]
+    if extra.get("timeout") is not None:
+        options["timeout"] = extra["timeout"]
+    body |= extra.get("extra_body") or {}
+    answer = llm.root_client.post("/chat/completions", cast_to=object, body=body, options=options)
+    try:
+        yield answer.http_response
+    finally:
+        answer.close()
 
 
 @dataclass(frozen=True, slots=True)

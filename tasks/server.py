@@ -10,6 +10,7 @@ import resource
 import socket
 import struct
 import sys
+import time
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -30,6 +31,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     gunicorn's own raises SystemExit wherever the signal strikes: also in the middle of its end, because Ctrl-C comes
     twice, from the terminal and from the master, and in finalisers, where it is lost.
     """
+
+    _told = float("-inf")
+
+    def notify(self) -> None:
+        """Tell the master that this process lives: once a second, not with every event."""
+        now = time.monotonic()
+        if now - self._told >= 1:
+            self._told = now
+            super().notify()
 
     def enqueue_req(self, conn: Any) -> None:
         for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):

@@ -100,16 +100,16 @@ def test_beyond_what_it_carries_the_server_says_so_at_once(served: Server) -> No
         open_streams = []
         for _ in range(8):
             context = stream(client)
-            response = context.__enter__()
-            assert next(events(response))[0] == "meta"
-            open_streams.append(context)
+            got = events(context.__enter__())
+            assert next(got)[0] == "meta"
+            open_streams.append((context, got))  # an iterator that is dropped closes its response
         began = time.monotonic()
         refused = client.post("/chat", json={"message": QUESTION})
         assert time.monotonic() - began < 5
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
         assert int(refused.headers["Retry-After"]) > 0
         assert client.get("/chat-history", params={"page_size": 1}).status_code == 200, "everything else goes on"
-        for context in open_streams:
+        for context, _ in open_streams:
             context.__exit__(None, None, None)
 
         def is_carried() -> bool:

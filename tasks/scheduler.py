@@ -11,7 +11,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from django.conf import settings
 from django.db import close_old_connections
 
-from tasks.jobs import expired_tokens, old_conversations
+from tasks.jobs import expired_tokens, old_conversations, repeated_requests
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ def make_scheduler(wake_sync: Callable[[], None]) -> BackgroundScheduler:
         ("reindex", wake_sync, IntervalTrigger(seconds=settings.ENV.sync_interval)),
         ("old_conversations", old_conversations.run, CronTrigger(hour=2, timezone="UTC")),
         ("expired_tokens", expired_tokens.run, CronTrigger(hour=3, timezone="UTC")),
+        ("repeated_requests", repeated_requests.run, CronTrigger(hour=3, minute=10, timezone="UTC")),
     ]
     for name, job, trigger in table:
         scheduler.add_job(_guarded, trigger, args=[name, job], id=name)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
@@ -35,15 +36,22 @@ class Conflict(exceptions.APIException):
 
 
 class Unavailable(exceptions.APIException):
-    """A part that the request needs is down. `wait` is the Retry-After in seconds."""
+    """A part that the request needs is down. `wait` is the Retry-After in seconds, `headers` are further ones."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = "This is not available right now. Please try again."
     default_code = "unavailable"
 
-    def __init__(self, detail: str | None = None, code: str | None = None, wait: float = 5) -> None:
+    def __init__(
+        self,
+        detail: str | None = None,
+        code: str | None = None,
+        wait: float = 5,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(detail, code)
         self.wait = wait
+        self.headers = dict(headers or {})
 
 
 def body(code: str, message: str, fields: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -70,6 +78,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
     headers = {}
     if header := getattr(api_error, "auth_header", None):
         headers["WWW-Authenticate"] = header
+    headers |= getattr(api_error, "headers", {})
     if (wait := getattr(api_error, "wait", None)) is not None:
         headers["Retry-After"] = str(math.ceil(wait))
     return Response(describe(api_error), status=api_error.status_code, headers=headers)

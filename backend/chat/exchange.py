@@ -225,11 +225,12 @@ class Exchange:
             history = [] if began_here else ConversationHistory(conversation, before=question).messages
             yield from self._ask(chain, Question(question.content, history, source_ids), whole=whole)
         except ModelUnavailable as error:
-            self._note_failure()
-            raise Unavailable(f"{error} Your question is kept.", "model_unavailable", error.retry_after) from error
+            raise self._failed(error, "model_unavailable", error.retry_after) from error
         except IndexUnavailable as error:
-            self._note_failure()
-            raise Unavailable(f"{error} Your question is kept.", "index_unavailable") from error
+            raise self._failed(error, "index_unavailable") from error
+        except Unavailable as error:  # what the chain is made of cannot be loaded
+            code = getattr(error.detail, "code", error.default_code)
+            raise self._failed(error.detail, str(code), error.wait) from error
 
     def _ask(self, chain: AnswerChain, question: Question, *, whole: bool) -> Iterator[AnswerEvent]:
         assert self.conversation is not None  # noqa: S101 (see _answer)
@@ -254,8 +255,12 @@ class Exchange:
                 self.answer = self._store(partial.as_answer(chain, draft), cut=True)
             raise
 
-    def _note_failure(self) -> None:
+    def _failed(self, reason: object, code: str, wait: float = 5.0) -> Unavailable:
+        """Tells by which ids the question can be asked again."""
+        assert self.conversation is not None  # noqa: S101 (see _answer)
         usage.record(self.asked.user, "", None)
+        ids = {"X-Conversation-Id": str(self.conversation.pk), "X-Message-Id": str(self.message_id)}
+        return Unavailable(f"{reason} Your question is kept.", code, wait, ids)
 
     def _store(self, answer: Answer, *, cut: bool = False) -> Message:
         assert self.conversation is not None and self.question is not None  # noqa: S101, PT018

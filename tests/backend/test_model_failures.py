@@ -147,6 +147,14 @@ def test_a_server_that_asks_for_a_long_pause_is_told_on(client: APIClient, model
     assert len(model.requests) == 1
 
 
+def test_a_503_tells_by_which_id_it_can_be_asked_again(client: APIClient, model: ModelServer) -> None:
+    model.fail_with = 401
+    refused = client.post("/chat", {"message": QUESTION})
+    model.fail_with = None
+    again = client.post(f"/messages/{refused['X-Message-Id']}/regenerate").json()
+    assert (again["outcome"], again["conversation_id"]) == ("grounded", refused["X-Conversation-Id"])
+
+
 def test_a_stream_that_breaks_off_is_an_error_and_its_question_is_kept(client: APIClient, model: ModelServer) -> None:
     model.fail_with = "hang up"
     got = events(client.post("/chat", {"message": QUESTION, "stream": True}))

@@ -11,9 +11,9 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from rest_framework_simplejwt.tokens import RefreshToken
 
 from backend.accounts.models import User
-from backend.chat.models import Conversation, Message
+from backend.chat.models import Conversation, IdempotencyKey, Message
 from backend.chat.services import start_conversation
-from tasks.jobs import expired_tokens, old_conversations
+from tasks.jobs import expired_tokens, old_conversations, repeated_requests
 from tasks.scheduler import _guarded, make_scheduler
 
 pytestmark = pytest.mark.django_db
@@ -53,6 +53,17 @@ def test_many_old_messages_go_in_batches(user: User, monkeypatch: pytest.MonkeyP
     old_conversations.run()
     assert not Message.objects.exists()
     assert not Conversation.objects.exists()
+
+
+def test_keys_of_repeated_requests_are_forgotten_after_a_day(user: User) -> None:
+    conversation = say(user, "asked", 0)
+    question = Message.objects.get()
+    for number, hours in enumerate((1, 23, 25)):
+        row = IdempotencyKey.objects.create(user=user, key=str(number), fingerprint="", question=question)
+        IdempotencyKey.objects.filter(pk=row.pk).update(created_at=timezone.now() - timedelta(hours=hours))
+    repeated_requests.run()
+    assert set(IdempotencyKey.objects.values_list("key", flat=True)) == {"0", "1"}
+    assert Conversation.objects.get() == conversation
 
 
 def test_expired_refresh_tokens_are_forgotten(user: User) -> None:

@@ -81,7 +81,7 @@ def test_the_table_of_jobs() -> None:
     scheduler.start(paused=True)
     try:
         jobs = {job.id: job for job in scheduler.get_jobs()}
-        assert set(jobs) == {"reindex", "old_conversations", "expired_tokens"}
+        assert set(jobs) == {"reindex", "old_conversations", "expired_tokens", "repeated_requests"}
         assert all(job.max_instances == 1 and job.coalesce for job in jobs.values())
         assert (jobs["old_conversations"].next_run_time.hour, jobs["old_conversations"].next_run_time.minute) == (2, 0)
     finally:

@@ -87,6 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._stream(request, "" if failure == "empty" else self.server.reply(request["messages"]), failure)
         else:
             text = "" if failure == "empty" else self.server.reply(request["messages"])
+            self.server.stopped.wait(self.server.seconds_per_token * len(text.split()))
             self._json(200, completion(request, text))
 
     def _failure(self) -> int | str | None:

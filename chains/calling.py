@@ -199,7 +199,7 @@ def _read(
         while True:
             left = min(heard + patience.silence, deadline) - time.monotonic()
             if left <= 0:
-                raise ModelUnavailable("The chat model took too long.")
+                raise ModelUnavailable("The chat model took too long.") from TimeoutError()
             try:
                 piece = arrived.get(timeout=min(left, sign))
             except queue.Empty:

@@ -60,13 +60,14 @@ class ProductClient:
             raise CannotServe("These files could not be read: " + "; ".join(": ".join(row) for row in failed) + ".")
 
     def ask(self, question: str, history: Sequence[Turn]) -> dict[str, Any]:
-        from backend.chat import services
+        from backend.chat import conversations, services
+        from backend.chat.exchange import make_title
         from backend.chat.memory import ConversationHistory
         from backend.chat.serializers import AnswerSerializer
 
         conversation_id = None
         if history:
-            conversation = services.start_conversation(self.user, history[0].content)
+            conversation = conversations.open_conversation(self.user, make_title(history[0].content))
             ConversationHistory(conversation).add_messages(_messages(history))
             conversation_id = conversation.pk
         answer = services.ask(self.user, question, conversation_id=conversation_id)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vectorstore.errors import IndexDamaged
-from vectorstore.store import Hit
+from vectorstore.store import Hit, best_first
 
 WRITER_BYTES = 30_000_000  # tantivy refuses less than 15 MB for a thread
 MOST_TERMS = 64  # distinct words of a question that are looked up
@@ -162,7 +162,7 @@ class LexicalIndex:
         searcher = self._index.searcher()
         hits = searcher.search(query, k, count=False).hits
         found = [Hit(searcher.doc(address)["id"][0], min(1.0, float(score))) for score, address in hits]
-        return sorted(found, key=lambda hit: (-hit.score, hit.id))
+        return sorted(found, key=best_first)
 
     def terms(self, text: str) -> list[str]:
         """The distinct stemmed words of a text in order of appearance, as they stand in the index; at most 64."""

@@ -133,7 +133,7 @@ class VectorStore:
             return self._query(vector, k, None)
         parts = _slices(len(source_ids), FILTER_SOURCES)
         found = [self._query(vector, k, {"source_id": {"$in": list(source_ids[part])}}) for part in parts]
-        return sorted(itertools.chain(*found), key=_best_first)[:k]
+        return sorted(itertools.chain(*found), key=best_first)[:k]
 
     def _query(self, vector: np.ndarray, k: int, where: Any) -> list[Hit]:
         got: Any = _asking(
@@ -143,13 +143,13 @@ class VectorStore:
             Hit(chunk_id, 1.0 - float(distance))
             for chunk_id, distance in zip(got["ids"][0], got["distances"][0], strict=True)
         ]
-        return sorted(hits, key=_best_first)
+        return sorted(hits, key=best_first)
 
     def compare(self, vector: np.ndarray, ids: Sequence[str]) -> list[Hit]:
         """Those of these ids that are there, by their cosine similarity, exactly; best first, ties by id."""
         stored = self.vectors(ids)
         hits = [Hit(chunk_id, float(stored[chunk_id] @ vector)) for chunk_id in stored]
-        return sorted(hits, key=_best_first)
+        return sorted(hits, key=best_first)
 
     def count(self) -> int:
         """How many vectors there are."""
@@ -210,7 +210,7 @@ def _asking(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         raise IndexUnavailable(f"The vector index failed: {error}") from error
 
 
-def _best_first(hit: Hit) -> tuple[float, str]:
+def best_first(hit: Hit) -> tuple[float, str]:
     return -hit.score, hit.id
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, F, QuerySet, Value, When
 from django.http import Http404
 from django.utils import timezone
 from rest_framework.exceptions import NotFound
@@ -107,10 +107,7 @@ class Exchange:
             elif self.conversation is None:
                 yield from self._speak(whole=whole)
             else:
-                with Line(self.conversation.pk) as line:
-                    while not line.wait(SIGN):
-                        yield Waiting()
-                    yield from self._speak(whole=whole)
+                yield from self._speak_in_turn(self.conversation, whole=whole)
 
     def _kept(self) -> Message | None:
         """The question that was stored when this request was made before. Conflict when the key was another's."""
@@ -132,7 +129,10 @@ class Exchange:
             self.answer, self.message_id = answer, answer.pk
             yield Replayed(answer)
             return
-        with Line(question.conversation_id) as line:
+        yield from self._speak_in_turn(question.conversation, whole=whole)
+
+    def _speak_in_turn(self, conversation: Conversation, *, whole: bool) -> Iterator[ExchangeEvent]:
+        with Line(conversation.pk) as line:
             while not line.wait(SIGN):
                 yield Waiting()
             yield from self._speak(whole=whole)
@@ -201,7 +201,7 @@ class Exchange:
             self.question.answer_id = self.message_id
             return
         if self.asked.rewind is not None:
-            replace_from(self.asked.rewind)
+            take_back(conversation.messages.filter(id__gte=self.asked.rewind.pk))
         question = Message.objects.create(
             id=question_id,
             conversation=conversation,
@@ -271,7 +271,7 @@ class Exchange:
             if not mine.update(updated_at=now, answering=None, answering_until=None):
                 raise _erased()
             if self.again:
-                replace_after(self.question)
+                take_back(self.conversation.messages.filter(id__gt=self.question.pk))
             message = Message.objects.create(
                 id=self.message_id,
                 conversation=self.conversation,
@@ -382,16 +382,9 @@ def await_answer(question: Message, patience: float = SIGN) -> Generator[Waiting
         time.sleep(POLL)
 
 
-def replace_from(message: Message) -> None:
-    """Take a conversation back to before this message."""
-    later = Message.objects.filter(conversation=message.conversation_id, id__gte=message.pk, replaced_at=None)
-    later.update(replaced_at=timezone.now())
-
-
-def replace_after(question: Message) -> None:
-    """Take a conversation back to this question, not answered yet."""
-    later = Message.objects.filter(conversation=question.conversation_id, id__gt=question.pk, replaced_at=None)
-    later.update(replaced_at=timezone.now())
+def take_back(messages: QuerySet[Message]) -> None:
+    """Something else stands in the place of these from now on."""
+    messages.filter(replaced_at=None).update(replaced_at=timezone.now())
 
 
 def make_title(text: str) -> str:

@@ -28,11 +28,6 @@ def get_answer(user: User, message_id: UUID) -> Message:
     return get_object_or_404(Message, conversation__user=user, pk=message_id, role=Role.ASSISTANT)
 
 
-def get_message(user: User, message_id: UUID) -> Message:
-    """A message of one of the user's conversations, or Http404."""
-    return get_object_or_404(Message.objects.select_related("conversation"), conversation__user=user, pk=message_id)
-
-
 def get_question(user: User, message_id: UUID) -> Message:
     """The question that this message is or answers, or that was to be answered by it; or Http404."""
     questions = Message.objects.select_related("conversation").filter(conversation__user=user, role=Role.USER)

@@ -7,6 +7,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from backend.chat.history import OF_A_CITATION, OF_A_CONVERSATION, OF_A_MESSAGE, OF_AN_ANSWER
 from backend.chat.models import Citation, CitedSource, Conversation, Feedback, Message, Outcome, Role
 from backend.chat.selectors import Verification
 from backend.chat.stats import LONGEST
@@ -44,7 +45,7 @@ class RegenerateSerializer(serializers.Serializer[None]):
 class CitationSerializer(serializers.ModelSerializer[Citation]):
     class Meta:
         model = Citation
-        fields = ["n", "source", "source_version", "page", "heading", "start", "end", "quote", "score", "source_state"]
+        fields = list(OF_A_CITATION)
         read_only_fields = fields
 
     heading = serializers.ListField(child=serializers.CharField())
@@ -153,6 +154,11 @@ class PendingSerializer(serializers.Serializer[None]):
     message_id = serializers.UUIDField(help_text="The id that the answer will have.")
 
 
+def describe_citation(citation: Any) -> dict[str, Any]:
+    """As CitationSerializer does it: a stored one, or the chain's own, whose source is current."""
+    return {name: getattr(citation, name, CitedSource.CURRENT) for name in OF_A_CITATION}
+
+
 def describe_answer(answer: Message) -> dict[str, Any]:
     """As AnswerSerializer does it, in a fifth of the time. An answer that was just stored brings its `new_citations`;
     for another they are read, with the state of their sources.
@@ -169,9 +175,7 @@ def describe_answer(answer: Message) -> dict[str, Any]:
         "finish_reason": answer.finish_reason,
         "confidence": answer.confidence,
         "grounding": answer.grounding,
-        "citations": [
-            {name: getattr(one, name, CitedSource.CURRENT) for name in CitationSerializer.Meta.fields} for one in cited
-        ],
+        "citations": [describe_citation(one) for one in cited],
         "retrieved": answer.retrieved,
         "model": answer.model,
         "prompt": answer.prompt,
@@ -206,24 +210,7 @@ class MessageSerializer(serializers.ModelSerializer[Message]):
 
     class Meta:
         model = Message
-        fields = [
-            "id",
-            "role",
-            "content",
-            "created_at",
-            "replaced",
-            "outcome",
-            "citations",
-            "model",
-            "prompt",
-            "cut",
-            "finish_reason",
-            "confidence",
-            "grounding",
-            "latency_ms",
-            "usage",
-            "feedback",
-        ]
+        fields = [*OF_A_MESSAGE, "replaced", *OF_AN_ANSWER, "citations", "feedback"]
         read_only_fields = fields
 
 
@@ -236,7 +223,7 @@ class HistorySerializer(serializers.ModelSerializer[Conversation]):
 
     class Meta:
         model = Conversation
-        fields = ["id", "title", "created_at", "updated_at", "message_count", "messages", "messages_url"]
+        fields = [*OF_A_CONVERSATION, "message_count", "messages", "messages_url"]
         read_only_fields = fields
 
 
@@ -255,7 +242,7 @@ class ConversationSerializer(serializers.ModelSerializer[Conversation]):
 
     class Meta:
         model = Conversation
-        fields = ["id", "title", "created_at", "updated_at", "message_count", "last_message"]
+        fields = [*OF_A_CONVERSATION, "message_count", "last_message"]
         read_only_fields = fields
 
 

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
-from django.utils import timezone
 
 from backend.accounts.models import User
 from backend.api.errors import Conflict, Unavailable
 from backend.chat import selectors, usage
-from backend.chat.exchange import Asked, Exchange, Follower, lend_connection, make_title
-from backend.chat.models import Conversation, Feedback, Message
+from backend.chat.exchange import Asked, Exchange, Follower, lend_connection
+from backend.chat.models import Feedback, Message
 from backend.chat.turns import Seat
 from backend.knowledge.index import IndexBusy, get_index
 from backend.knowledge.selectors import SourceFilter, make_retriever, matching_source_ids, read_span
@@ -118,11 +117,6 @@ def _exchange(asked: Asked) -> Exchange:
 def _read_filter(kept: dict[str, Any]) -> SourceFilter:
     moments = {name: datetime.fromisoformat(kept[name]) for name in ("after", "before") if kept.get(name)}
     return SourceFilter(**{**kept, **moments})
-
-
-def start_conversation(user: User, text: str) -> Conversation:
-    """A new conversation, titled by the beginning of its first message."""
-    return Conversation.objects.create(user=user, title=make_title(text), updated_at=timezone.now())
 
 
 def standalone(text: str, history: Sequence[BaseMessage]) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 
 import orjson
 from django.http import StreamingHttpResponse
+from rest_framework.exceptions import APIException
 
 from backend.api.errors import as_api_exception, body, describe
 from backend.api.stopping import told_to_stop
 from backend.chat.exchange import Exchange, ExchangeEvent, Follower, Replayed, describe_passage
-from backend.chat.serializers import describe_answer
+from backend.chat.serializers import describe_answer, describe_citation
 from chains.model import Cited, Done, Retrieved, Token, Waiting
 
 logger = logging.getLogger(__name__)
@@ -24,10 +25,23 @@ HEARTBEAT = b": still here\n\n"  # a comment: clients pass over it, proxies see 
 def stream(exchange: Exchange | Follower, events: Iterator[ExchangeEvent]) -> StreamingHttpResponse:
     """The events as an event stream. What fails before the first one is raised, so that it gets its own status."""
     first = next(events)
-    response = StreamingHttpResponse(_render(exchange, first, events), content_type="text/event-stream; charset=utf-8")
+    return respond(_render(exchange, first, events))
+
+
+def respond(rendered: Iterator[bytes]) -> StreamingHttpResponse:
+    """The response of an event stream, which nobody on the way may keep or hold back."""
+    response = StreamingHttpResponse(rendered, content_type="text/event-stream; charset=utf-8")
     response["Cache-Control"] = "no-cache"
     response["X-Accel-Buffering"] = "no"  # nginx would hold the events back
     return response
+
+
+def what_broke(error: Exception) -> APIException | None:
+    """An error in the middle of a stream as what its client is told; None, and logged, for one that nobody expected."""
+    known = as_api_exception(error)
+    if known is None:
+        logger.error("a stream broke", exc_info=error)
+    return known
 
 
 def _render(exchange: Exchange | Follower, first: ExchangeEvent, rest: Iterator[ExchangeEvent]) -> Iterator[bytes]:
@@ -37,10 +51,8 @@ def _render(exchange: Exchange | Follower, first: ExchangeEvent, rest: Iterator[
             if told_to_stop.is_set() and not isinstance(event, Done):
                 yield _encode("error", body("stopping", "The server is stopping. What was written so far is kept."))
                 break
-    except Exception as error:
-        known = as_api_exception(error)
-        if known is None:
-            logger.exception("a stream broke")
+    except Exception as error:  # noqa: BLE001 (what_broke logs it)
+        known = what_broke(error)
         told = (
             describe(known) if known else body("internal", "Something went wrong on our side. Your question is kept.")
         )
@@ -56,8 +68,7 @@ def _describe(exchange: Exchange | Follower, event: ExchangeEvent) -> bytes:
         case Waiting():
             return HEARTBEAT
         case Cited(citation):
-            shown = {name: getattr(citation, name) for name in CITATION_FIELDS}
-            return _encode("citation", {**shown, "source_state": "current"})
+            return _encode("citation", describe_citation(citation))
         case Retrieved(passages):
             return _meta(exchange, [describe_passage(passage) for passage in passages])
         case Done():
@@ -68,9 +79,6 @@ def _describe(exchange: Exchange | Follower, event: ExchangeEvent) -> bytes:
             said = [_encode("token", {"text": answer.content})]
             said += [_encode("citation", citation) for citation in whole["citations"]]
             return b"".join([_meta(exchange, answer.retrieved), *said, _encode("done", whole)])
-
-
-CITATION_FIELDS = ("n", "source", "source_version", "page", "heading", "start", "end", "quote", "score")
 
 
 def _meta(exchange: Exchange | Follower, retrieved: list[dict[str, Any]]) -> bytes:

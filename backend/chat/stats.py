@@ -16,14 +16,13 @@ from django.db.models import Count, Min, Q, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
-from backend.chat.models import DailyUsage, Feedback, Message, Role
+from backend.chat.models import DailyUsage, Feedback, Message, Outcome, Role
+from backend.chat.usage import COUNTERS
 
 Row = dict[str, Any]
 
 LONGEST = 365  # days
 SAMPLE = 300  # answers of one day that are timed
-COUNTS = ("questions", "grounded", "partial", "abstained", "ungrounded", "failed")
-OUTCOMES = COUNTS[1:5]
 TOKENS = ("input_tokens", "output_tokens")
 STAGES = ("total", "condense", "retrieve", "generate", "verify")
 
@@ -48,7 +47,7 @@ def _describe(used: Iterable[Row | None], liked: Iterable[Row | None], times: li
             sums[name] += number
     return {
         "questions": sums["questions"],
-        "outcomes": {name: sums[name] for name in OUTCOMES},
+        "outcomes": {name: sums[name] for name in Outcome.values},
         "failed": sums["failed"],
         "latency_ms": _percentiles(times),
         "feedback": {"up": sums["up"], "down": sums["down"]},
@@ -69,7 +68,7 @@ def _percentiles(times: list[Row]) -> Row:
 
 
 def _usage(first: date) -> dict[date, Row]:
-    sums = {name: Sum(name) for name in (*COUNTS, *TOKENS, "cost", "unpriced")}
+    sums = {name: Sum(name) for name in COUNTERS}
     rows = DailyUsage.objects.filter(day__gte=first).order_by().values("day").annotate(**sums)
     return {row["day"]: {name: number for name, number in row.items() if name != "day"} for row in rows}
 

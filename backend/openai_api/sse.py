@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.http import StreamingHttpResponse
 from rest_framework.utils.encoders import JSONEncoder
 
-from backend.api.errors import as_api_exception
 from backend.api.stopping import told_to_stop
 from backend.chat.exchange import ExchangeEvent
+from backend.chat.sse import respond, what_broke
 from backend.openai_api.errors import body, describe
 from backend.openai_api.services import Answering
 from backend.openai_api.wire import Completion, extension, finish_reason
 from chains.model import Answer, Done, Token, Waiting
-
-logger = logging.getLogger(__name__)
 
 # Said after a text that turned out to have no support: what a client has shown cannot be taken back.
 WITHDRAWN = "\n\nThe text above is withdrawn: the documents do not support it. "
@@ -29,12 +26,7 @@ def stream(completion: Completion, answering: Answering, *, include_usage: bool)
     """The chunks as an event stream. What fails before the first event is raised, so that it gets its own status."""
     first = next(answering.events)
     chunks = _Chunks(completion, answering.kept, include_usage)
-    response = StreamingHttpResponse(
-        chunks.render(first, answering.events), content_type="text/event-stream; charset=utf-8"
-    )
-    response["Cache-Control"] = "no-cache"
-    response["X-Accel-Buffering"] = "no"  # nginx would hold the events back
-    return response
+    return respond(chunks.render(first, answering.events))
 
 
 class _Chunks:
@@ -52,10 +44,8 @@ class _Chunks:
                 if told_to_stop.is_set() and not isinstance(event, Done):
                     yield _encode(body("The server is stopping.", "stopping", status=503))
                     break
-        except Exception as error:
-            known = as_api_exception(error)
-            if known is None:
-                logger.exception("a stream broke")
+        except Exception as error:  # noqa: BLE001 (what_broke logs it)
+            known = what_broke(error)
             told = describe(known) if known else body("Something went wrong on our side.", "internal", status=500)
             yield _encode(told)
         finally:

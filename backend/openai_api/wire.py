@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.chat.exchange import describe_passage
-from backend.chat.models import CitedSource
-from backend.chat.serializers import CitationSerializer
+from backend.chat.serializers import describe_citation
 from chains.model import Answer, Citation
 
 MARKER = re.compile(r"\[(\d{1,4})\]")
@@ -87,10 +86,7 @@ def extension(answer: Answer, kept: dict[str, str]) -> dict[str, Any]:
         "outcome": answer.outcome,
         "confidence": answer.confidence,
         "grounding": {"claims": answer.claims, "supported": answer.supported, "dropped": answer.dropped},
-        "citations": [
-            {name: getattr(citation, name, CitedSource.CURRENT) for name in CitationSerializer.Meta.fields}
-            for citation in answer.citations
-        ],
+        "citations": [describe_citation(citation) for citation in answer.citations],
         "retrieved": [describe_passage(passage) for passage in answer.passages],
         "model": answer.model,
         "prompt": answer.prompt,

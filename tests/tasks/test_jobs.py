@@ -11,8 +11,8 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from rest_framework_simplejwt.tokens import RefreshToken
 
 from backend.accounts.models import User
+from backend.chat.conversations import open_conversation
 from backend.chat.models import Conversation, IdempotencyKey, Message
-from backend.chat.services import start_conversation
 from tasks.jobs import expired_tokens, old_conversations, repeated_requests
 from tasks.scheduler import _guarded, make_scheduler
 
@@ -25,7 +25,7 @@ def user() -> User:
 
 
 def say(user: User, text: str, days_ago: float, conversation: Conversation | None = None) -> Conversation:
-    conversation = conversation or start_conversation(user, text)
+    conversation = conversation or open_conversation(user, text)
     message = Message.objects.create(conversation=conversation, role="user", content=text)
     when = timezone.now() - timedelta(days=days_ago)
     Message.objects.filter(pk=message.pk).update(created_at=when)
@@ -38,7 +38,7 @@ def test_old_messages_and_empty_conversations_are_erased(user: User, settings: S
     say(user, "long ago", 31)
     lasting = say(user, "begun long ago", 40)
     say(user, "and still going on", 29, lasting)
-    empty = start_conversation(user, "just opened")
+    empty = open_conversation(user, "just opened")
     old_conversations.run()
     assert list(Message.objects.values_list("content", flat=True)) == ["and still going on"]
     assert set(Conversation.objects.all()) == {lasting, empty}

@@ -16,11 +16,22 @@ def main() -> None:
 def _run() -> None:
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
+    from django.db import OperationalError
 
     try:
+        if sys.argv[1:2] == ["serve"]:
+            from backend.api import counting
+
+            counting.begin()
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"Footnote cannot start. {error}")
+    except OperationalError as error:
+        from psycopg_pool import PoolTimeout
+
+        if not isinstance(error.__cause__, PoolTimeout):
+            raise
+        sys.exit(f"The PostgreSQL of DATABASE_URL does not answer: {error}.")
 
 
 if __name__ == "__main__":

@@ -2,21 +2,23 @@
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
-from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerView
 
-from backend.api.docs import Schema
+from backend.api.docs import Redoc, Schema, Swagger
 from backend.api.health import Healthz, Readyz
+from backend.api.scrape import Metrics
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("backend.accounts.urls")),
     path("", include("backend.chat.urls")),
     path("", include("backend.knowledge.urls")),
     path("", include("backend.openai_api.urls")),
+    path("", include("backend.jobs.urls")),
     path("healthz", Healthz.as_view()),
     path("readyz", Readyz.as_view()),
+    path("metrics", Metrics.as_view()),
     path("schema", Schema.as_view(), name="schema"),
-    path("docs", SpectacularSwaggerView.as_view(url_name="schema")),
-    path("redoc", SpectacularRedocView.as_view(url_name="schema", template_name="redoc.html")),
+    path("docs", Swagger.as_view()),
+    path("redoc", Redoc.as_view()),
     path("admin/", admin.site.urls),
 ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
@@ -18,16 +19,17 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from chains import extractive
-from chains.abstention import SHIPPED, Calibration, decide
+from chains.abstention import SHIPPED, Calibration, Decision, decide
 from chains.calling import ChatModel, Patience, Prompts, ask
 from chains.citations import CitationStream, ReadSpan, without_markers
 from chains.condense import condense_prompt, condense_without_model
 from chains.context import fitting, latest, room_beside, show_passages, visible
 from chains.errors import ModelUnavailable
-from chains.evidence import Embeds, weigh
+from chains.evidence import Candidate, Embeds, weigh
 from chains.links import LinkCutter, Unescaper
 from chains.model import Answer, AnswerEvent, Citation, Cited, Done, Draft, Outcome, Question, Retrieved, Token, Waiting
 from chains.prompts import Prompt, load_internal
+from vectorstore import spans
 
 NO_ANSWER = "I could not find an answer to this in the documents."
 DECLINES = "NOT_IN_DOCUMENTS"  # what the prompts tell a model to say
@@ -116,21 +118,55 @@ class AnswerChain(Runnable[Question, Any]):
         """As `stream`. whole: nobody reads along, so a chat model is asked for its reply at once, which costs less.
         draft: an empty one, in which the caller sees what became of an answer that it did not wait for.
         """
+        work = _Work(self, question, draft or Draft(), whole=whole)
+        yield Done((yield from spans.steps("answer", self._answer(work))))
+
+    def _answer(self, work: _Work) -> Generator[AnswerEvent, None, Answer]:
+        """All events before Done, and the answer."""
         clock = _Clock()
-        draft = draft or Draft()
+        draft = work.draft
         draft.model = self.models[0].name
-        work = _Work(self, question, draft, whole=whole)
-        query = yield from work.condense()
+        query = yield from spans.steps("condense", work.condense())
         clock.lap("condense")
-        passages = tuple(self.retriever.invoke(query, source_ids=question.source_ids))
+        found = self._retrieve(query, work.question.source_ids)
+        clock.lap("retrieve")
+        yield Retrieved(found.passages)
+        writer = _Writer()
+        outcome, confidence = yield from spans.steps("generate", self._generate(work, found, writer))
+        clock.lap("generate")
+        counts = {name: getattr(draft, name) for name in ("claims", "supported", "dropped")}
+        spans.note({"footnote.outcome": outcome, "footnote.model": draft.model, "footnote.prompt": self.prompt.label})
+        spans.note({f"footnote.{name}": number for name, number in counts.items()})
+        return Answer(
+            text=writer.text,
+            outcome=outcome,
+            citations=tuple(writer.citations),
+            passages=found.passages,
+            model=draft.model,
+            prompt=self.prompt.label,
+            latency_ms=clock.result(draft.verify_seconds),
+            confidence=round(confidence, 6),
+            usage=draft.usage,
+            finish_reason=draft.finish_reason or "stop",
+            **counts,
+        )
+
+    @spans.traced("retrieve")
+    def _retrieve(self, query: str, source_ids: Sequence[str] | None) -> _Found:
+        passages = tuple(self.retriever.invoke(query, source_ids=source_ids))
         if passages:
             query = passages[0].metadata.get("query", query)  # misspelt words are mended
         evidence = None if self.chat_models else weigh(query, passages, self.embedder)
         decision = decide(passages, evidence, self.calibration)
-        clock.lap("retrieve")
-        yield Retrieved(passages)
+        spans.note({"footnote.passages": len(passages), "footnote.answerable": decision.answerable})
+        return _Found(query, passages, evidence, decision)
 
-        writer = _Writer()
+    def _generate(
+        self, work: _Work, found: _Found, writer: _Writer
+    ) -> Generator[AnswerEvent, None, tuple[Outcome, float]]:
+        """Returns the outcome, and the confidence by which it was decided to answer."""
+        draft = work.draft
+        query, passages, evidence, decision = found.query, found.passages, found.evidence, found.decision
         general = self.no_match == "model" and bool(self.chat_models)
         outcome: Outcome = "abstained"
         try:
@@ -157,24 +193,7 @@ class AnswerChain(Runnable[Question, Any]):
             if not writer.text:
                 yield Token(declining)
             writer.text, writer.citations = declining, []
-        clock.lap("generate")
-        yield Done(
-            Answer(
-                text=writer.text,
-                outcome=outcome,
-                citations=tuple(writer.citations),
-                passages=passages,
-                model=draft.model,
-                prompt=self.prompt.label,
-                latency_ms=clock.result(draft.verify_seconds),
-                confidence=round(decision.confidence, 6),
-                usage=draft.usage,
-                claims=draft.claims,
-                supported=draft.supported,
-                dropped=draft.dropped,
-                finish_reason=draft.finish_reason or "stop",
-            )
-        )
+        return outcome, decision.confidence
 
     def standalone(self, question: Question) -> str:
         """What is searched with: the question, made whole by what was said before it."""
@@ -185,6 +204,16 @@ class AnswerChain(Runnable[Question, Any]):
                 next(steps)
             except StopIteration as end:
                 return str(end.value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """query: what was searched with. evidence: what the keyless answerer draws on, where it is asked first."""
+
+    query: str
+    passages: tuple[Document, ...]
+    evidence: Sequence[Candidate] | None
+    decision: Decision
 
 
 class _Work:

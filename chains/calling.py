@@ -15,7 +15,7 @@ import queue
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from chains.context import TOKENS_PER_MESSAGE, count_tokens
 from chains.errors import ModelUnavailable
 from chains.model import Draft, Waiting
 from chains.wire import BrokenReply, Ended, HangUp, read_reply
+from vectorstore import spans
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -35,6 +36,7 @@ LONGEST_PAUSE = (
 )
 PASSED_OVER = 30.0  # seconds for which a model that failed is not asked when there is another
 SHARES = (1, 2, 4, 8)  # of the budget, where a model has a shorter context than it
+KNOWN_REASONS = ("stop", "length", "content_filter", "tool_calls")  # a server may say anything
 FIRST_SIGN, SIGN = 1.0, 5.0  # seconds without a word until the first and each further sign of life
 
 _TOO_LONG = re.compile(
@@ -142,6 +144,10 @@ class _Attempt:
                 return
 
     def _once(self, llm: BaseChatModel, messages: Sequence[BaseMessage]) -> Iterator[str | Waiting]:
+        told = spans.of_model("chat", self.model.name) | {"gen_ai.request.stream": not self.whole}
+        return spans.steps(f"chat {told['gen_ai.request.model']}", self._reply(llm, messages), told, "client")
+
+    def _reply(self, llm: BaseChatModel, messages: Sequence[BaseMessage]) -> Generator[str | Waiting, None, None]:
         self.draft.model = self.model.name
         text = ""
         ended = None
@@ -165,9 +171,14 @@ class _Attempt:
         said = ended.output_tokens if ended else None
         if asked is None:
             asked = sum(count_tokens(message.text) + TOKENS_PER_MESSAGE for message in messages)
+        said = count_tokens(text) if said is None else said
         self.draft.usage["input_tokens"] += asked
-        self.draft.usage["output_tokens"] += count_tokens(text) if said is None else said
+        self.draft.usage["output_tokens"] += said
         self.draft.finish_reason = ended.finish_reason if ended else ""
+        spans.note({"gen_ai.usage.input_tokens": asked, "gen_ai.usage.output_tokens": said})
+        if ended:
+            reason = ended.finish_reason if ended.finish_reason in KNOWN_REASONS else "other"
+            spans.note({"gen_ai.response.finish_reasons": [reason]})
 
     def _given_up(self, message: str, error: Exception | None = None) -> ModelUnavailable:
         _failed_at[self.model.name] = time.monotonic()

@@ -33,6 +33,7 @@ from chains.facts import (
 from chains.model import AnswerEvent, Citation, Cited, Draft, Token
 from chains.sentences import Unit, split, with_lists
 from chains.words import content_words, number_words, numbers, stem
+from vectorstore import spans
 
 SUPPORT = 0.5  # share of a claim's content words that its quote must hold
 LONGEST_QUOTE = 3  # neighbouring units that one quote may join
@@ -290,6 +291,7 @@ class CitationStream:
                 yield Cited(citation)
         self.draft.verify_seconds += time.perf_counter() - began
 
+    @spans.traced("verify")
     def _check(self, claims: list[tuple[int, int]], number: int) -> tuple[Citation, tuple[int, int]] | None:
         """The citation of the first of the claims that the passage supports, and that claim."""
         if not 1 <= number <= len(self.passages):

@@ -17,6 +17,7 @@ _FENCE = re.compile(r"^\s*(```|~~~)")
 _HEADING = re.compile(r"^\s{0,3}#{1,6}\s|^\s{0,3}(=+|-{3,})\s*$")
 _RULER = re.compile(r"^\s*\|?[\s:|-]*-{3,}[\s:|-]*\|?\s*$")
 _ITEM = re.compile(r"^\s*(?:[-*+•▪●◦]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+")
+_STEP = re.compile(r"[ \t]*\d{1,3}[.)]\s")
 _ROW = re.compile(r"^\s*\|.*\|\s*$")
 _END = re.compile(r"[.!?…]+[\"'”’)\]*_]*(?=\s+[\"'“‘(\[*_]*[A-Z0-9À-Þ])|[。！？]")
 # Words whose full stop does not end a sentence.
@@ -70,6 +71,20 @@ def with_lists(text: str, units: Sequence[Unit]) -> Iterator[Unit]:
                 end = units[position].end
                 position += 1
         yield unit if end == unit.end else Unit(unit.start, end, "list")
+
+
+def steps(text: str, units: Sequence[Unit]) -> Iterator[Unit]:
+    """Numbered lists whole, where they are short enough to be quoted: one step says little of how something is done."""
+    run: list[Unit] = []
+    for unit in (*units, None):
+        begin = text.rfind("\n", 0, unit.start) + 1 if unit else 0
+        is_step = unit is not None and unit.kind == "item" and _STEP.match(text, begin)
+        if unit is not None and is_step and (not run or not text[run[-1].end : begin].strip()):
+            run.append(unit if run else Unit(begin, unit.end, "item"))
+            continue
+        if len(run) > 1 and run[-1].end - run[0].start <= LONGEST_LIST:
+            yield Unit(*_trim(text, run[0].start, run[-1].end), "list")
+        run = []
 
 
 def _blocks(text: str, *, typeset: bool) -> Iterator[tuple[int, int, str]]:

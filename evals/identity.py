@@ -15,8 +15,11 @@ from evals.samples import Sample
 FORMAT = 1  # of keys; recordings made by another format are not found
 # Where an instance runs and who may use it; nothing that an answer depends on.
 IRRELEVANT = frozenset(
-    "host port web_threads data_dir knowledge_dir database_url chroma_url chat_model_timeout secret_key debug "
-    "allowed_hosts signup_open sync_interval watch_polling history_retention_days log_level parse_seconds".split()
+    "host port web_threads data_dir knowledge_dir database_url vector_store chroma_url pinecone_api_key pinecone_host "
+    "pinecone_index pinecone_region chat_model_timeout secret_key debug "
+    "allowed_hosts signup_open sync_interval watch_polling history_retention_days log_level parse_seconds "
+    "run_scheduler time_zone schedule_history schedule_tokens schedule_reconcile schedule_compact schedule_report "
+    "schedule_backup audit_retention_days tasks celery_broker_url metrics_token".split()
 )
 _PROVIDER_ADDRESS = re.compile(r"(_BASE_URL|_API_BASE|_ENDPOINT|^OLLAMA_HOST)$")
 

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from evals.product import ProductClient
 
 # An empty value counts as unset, and still keeps `.env` from setting the variable.
-NOT_INHERITED = ("DATABASE_URL", "CHROMA_URL", "REDIS_URL", "EMAIL_URL")
+NOT_INHERITED = (
+    "DATABASE_URL",
+    "VECTOR_STORE",
+    "CHROMA_URL",
+    "PINECONE_API_KEY",
+    "REDIS_URL",
+    "EMAIL_URL",
+    "TASKS",
+    "CELERY_BROKER_URL",
+)
 SETTLED = 1_700_000_000  # seconds since 1970
 
 Files = Mapping[str, Path | bytes]  # content, or where it is, by path in the watched folder

@@ -18,16 +18,20 @@ import numpy as np
 PATIENCE = 120.0  # seconds for a connection, or from one piece of an answer to the next
 FRESH = 2.0  # seconds for which a connection that waits is taken again
 CHUNK = 65_536
+BOUNDARY = "between-two-fields"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request. data: what a POST sends; None: a GET. hang_up_after: so many tokens, then the client is gone."""
+    """A request. data: what a POST sends as JSON, file: a name and what is uploaded by it; neither: a GET.
+    hang_up_after: so many tokens, then the client is gone.
+    """
 
     path: str
     data: Any = None
     token: str = ""
     hang_up_after: int | None = None
+    file: tuple[str, bytes] | None = None
 
 
 @dataclass(slots=True)
@@ -212,14 +216,22 @@ def quantile(values: Sequence[float], q: float) -> float:
 
 
 def _encode(call: Call, port: int) -> bytes:
-    body = b"" if call.data is None else json.dumps(call.data).encode()
+    body, kind = b"" if call.data is None else json.dumps(call.data).encode(), "application/json"
+    if call.file is not None:
+        body, kind = _form(*call.file), f"multipart/form-data; boundary={BOUNDARY}"
     lines = [
-        f"{'GET' if call.data is None else 'POST'} {call.path} HTTP/1.1",
+        f"{'POST' if body else 'GET'} {call.path} HTTP/1.1",
         f"Host: 127.0.0.1:{port}",
         *([f"Authorization: Bearer {call.token}"] if call.token else []),
-        *(["Content-Type: application/json", f"Content-Length: {len(body)}"] if body else []),
+        *([f"Content-Type: {kind}", f"Content-Length: {len(body)}"] if body else []),
     ]
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def _form(name: str, content: bytes) -> bytes:
+    """One file as the field `files`."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    return head.encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
 def _tells_its_end(headers: dict[str, str]) -> bool:

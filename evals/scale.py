@@ -183,13 +183,13 @@ def _fill(sentences: Sequence[Sequence[str]], size: int, folder: Path) -> dict[s
 def _measure(questions: Sequence[str]) -> dict[str, Any]:
     _set_up()
     from django.test import Client
-    from rest_framework_simplejwt.tokens import RefreshToken
 
+    from backend.accounts import tokens
     from backend.accounts.models import User
     from backend.knowledge.index import close_index, get_index
     from backend.knowledge.models import Chunk
 
-    token = RefreshToken.for_user(User.objects.get()).access_token
+    token = tokens.issue(User.objects.get()).access_token
     client = Client(headers={"Authorization": f"Bearer {token}", "Host": "127.0.0.1"})
 
     def search(question: str, **filters: str) -> None:

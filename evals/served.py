@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from backend.environment import Environment
+from backend.environment import as_unset
 from evals.instance import isolated_settings
 from evals.processes import Usage, usage
 
@@ -93,14 +94,14 @@ class Served:
         if token:
             request.add_header("Authorization", f"Bearer {token}")
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=PATIENCE) as response:  # noqa: S310 (of this machine)  # nosec B310
                 return json.load(response)
         except urllib.error.HTTPError as error:
             raise NotServing(f"{path} answered {error.code}: {error.read()[:500]!r}") from error
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(self.url + self.ready, timeout=5) as response:  # noqa: S310
+            with urllib.request.urlopen(self.url + self.ready, timeout=5) as response:  # noqa: S310 (the same)  # nosec B310
                 return bool(response.status == 200)
         except OSError:  # HTTPError is one too: 503 until it is ready
             return False
@@ -118,9 +119,8 @@ class Footnote(Served):
         if models is not None:
             (data / "models").symlink_to(models)
         port = free_port()
-        unset = {str(field.alias): "" for field in Environment.model_fields.values()}
         given = isolated_settings(data, knowledge.resolve()) | {"DEBUG": "", "PORT": str(port)} | settings
-        environment = os.environ | unset | given
+        environment = os.environ | as_unset() | given
         environment.pop("DJANGO_SETTINGS_MODULE", None)  # that of tests
         super().__init__([sys.executable, "manage.py", "serve"], environment, port, "/readyz", home / "server.log")
         self.database = data / "footnote.sqlite3"
@@ -148,6 +148,17 @@ class Footnote(Served):
         return token
 
 
+class FullStack(Footnote):
+    """The processes of `make up` in its place: a Chroma server, web workers, the scheduler."""
+
+    def __init__(self, home: Path, knowledge: Path, models: Path | None = None, **settings: str) -> None:
+        chroma = f"http://127.0.0.1:{free_port()}"
+        super().__init__(home, knowledge, models, **{"CHROMA_URL": chroma, **settings})
+        self.command = [sys.executable, "-m", "tasks.up"]
+        if "WEB_WORKERS" not in settings:  # then it is for `make up` to say how many
+            self.environment = {name: value for name, value in self.environment.items() if name != "WEB_WORKERS"}
+
+
 @contextmanager
 def serving(server: Served) -> Iterator[Served]:
     """Started; stopped with the block."""
@@ -163,3 +174,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def setting(value: str) -> tuple[str, str]:
+    """NAME=VALUE, as a command line has a setting of a server. ArgumentTypeError."""
+    name, equals, content = value.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{value!r} is not NAME=VALUE")
+    return name, content

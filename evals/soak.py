@@ -28,7 +28,7 @@ import numpy as np
 
 from evals.load import Call, Client, Reading, quantile, streamed
 from evals.processes import load, memory_mb, usage
-from evals.served import Footnote, NotServing, serving
+from evals.served import Footnote, NotServing, serving, setting
 from evals.serving import pace_of, questions_about
 from evals.stand_in import running_stand_in
 
@@ -330,7 +330,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tokens", type=int, default=standard.tokens, help="of an answer")
     parser.add_argument("--users", type=int, help="default: one to five clients")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", type=_setting, help="a setting of the server"
+        "--set", action="append", default=[], metavar="NAME=VALUE", type=setting, help="a setting of the server"
     )
     given = parser.parse_args(arguments)
     options = Options(
@@ -349,13 +349,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in report(outcome):
         print(line)
     return 0 if outcome.good else 1
-
-
-def _setting(value: str) -> tuple[str, str]:
-    name, equals, content = value.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{value!r} is not NAME=VALUE")
-    return name, content
 
 
 if __name__ == "__main__":

@@ -87,16 +87,27 @@ def scan(root: Path) -> Scan:
     )
 
 
+def is_ignored(name: str) -> bool:
+    """Whether files and folders of this name are passed over without a word; sidecars are, as documents."""
+    return name.startswith(".") or any(fnmatch(name, pattern) for pattern in TEMPORARY)
+
+
 def hash_file(root: Path, entry: FileEntry) -> str:
     """sha256 of the content, in hex. ChangedWhileReading when it is not the file that was scanned; OSError."""
     digest = hashlib.sha256()
+    for block in read_blocks(root, entry):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def read_blocks(root: Path, entry: FileEntry) -> Iterator[bytes]:
+    """The content. ChangedWhileReading, at its end too, when it is not that of the file that was scanned; OSError."""
     descriptor = os.open(root / entry.path, os.O_RDONLY | os.O_NONBLOCK)
     with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 (opened by descriptor)
         _refuse_other(os.fstat(descriptor), entry)
         while block := file.read(READ_BLOCK):
-            digest.update(block)
+            yield block
         _refuse_other(os.fstat(descriptor), entry)
-    return digest.hexdigest()
 
 
 def _refuse_other(found: os.stat_result, entry: FileEntry) -> None:
@@ -119,7 +130,7 @@ def _walk(folder: str, root: str, prefix: str, above: frozenset[str]) -> Iterato
         if item.name == SIDECAR:
             yield _read_sidecar(item, prefix)
             continue
-        if item.name.startswith(".") or any(fnmatch(item.name, pattern) for pattern in TEMPORARY):
+        if is_ignored(item.name):
             continue
         path = prefix + item.name
         if not _is_storable(path):

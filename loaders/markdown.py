@@ -66,7 +66,7 @@ def _front_matter(text: str) -> Metadata:
     import yaml
 
     try:
-        data = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)
+        data = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)  # nosec B506
         return metadata_from(data) if isinstance(data, dict) else Metadata()
     except (yaml.YAMLError, ValueError, RecursionError):
         return Metadata()

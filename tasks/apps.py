@@ -5,6 +5,12 @@ class TasksConfig(AppConfig):
     name = "tasks"
 
     def ready(self) -> None:
-        from backend.api.checks import register
+        from django.core import checks as system_checks
 
-        register("scheduler", "tasks.runtime.check_scheduler")
+        from backend.api import checks
+        from backend.backups.journal import check_restore
+        from backend.jobs import table
+
+        system_checks.register(check_restore)
+        checks.register("scheduler", "tasks.readiness.check_scheduler")
+        table.register("tasks.table.make_table")

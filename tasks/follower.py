@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import Error, close_old_connections, connection
@@ -15,6 +16,8 @@ from backend.knowledge import services
 from backend.knowledge.models import SyncRun, SyncState, Task
 from backend.knowledge.readiness import was_compared
 from backend.knowledge.sync import SETTLE_SECONDS
+from tasks.sharing import Reader, SharedFollower, Trouble
+from vectorstore.errors import IndexUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -107,8 +110,8 @@ class FolderFollower:
                     services.end_idle_parser()
                     continue
                 due = time.monotonic() + SETTLE_SECONDS / 3 if run.report.get("waiting") else None
-            except Error as error:
-                logger.error("sync: the database does not answer: %s", error)
+            except (Error, IndexUnavailable) as error:
+                logger.error("sync: tried again in a moment: %s", " ".join(str(error).split()))
                 self._stop.wait(RETRY_SECONDS)
                 self._wake.set()
             except Exception:
@@ -131,8 +134,8 @@ class FolderFollower:
                 if request is not None:
                     services.carry_out(request, stopping=self._stop.is_set)
                     due = time.monotonic() + REINDEX_RETRY_SECONDS
-            except Error as error:
-                logger.error("reindex: the database does not answer: %s", error)
+            except (Error, IndexUnavailable) as error:
+                logger.error("reindex: tried again in a moment: %s", " ".join(str(error).split()))
                 self._stop.wait(RETRY_SECONDS)
             except Exception:
                 logger.exception("reindex failed; it is tried again later")
@@ -142,6 +145,75 @@ class FolderFollower:
         connection.close()
 
 
-def make_follower() -> FolderFollower:
-    """The follower of the configured folder."""
-    return FolderFollower(settings.ENV.knowledge_dir, polling=settings.ENV.watch_polling)
+class FolderMessenger(FolderFollower):
+    """Follows the folder where workers read it (TASKS=celery): has them compare it, and reads the index they write."""
+
+    def __init__(self, folder: Path, *, polling: bool = False) -> None:
+        super().__init__(folder, polling=polling)
+        self._reader = Reader()
+        self._trouble = Trouble()
+        self._sent: dict[Any, float] = {}
+        self._asked: SyncRun | None = None  # for the last wake
+        self._due: float | None = None
+        self._threads = [
+            threading.Thread(target=self._listen, name="folder-events", daemon=True),
+            threading.Thread(target=self._work, name="folder-messages", daemon=True),
+        ]
+
+    def _work(self) -> None:
+        trigger = "start"
+        while not self._stop.is_set():
+            woken = self._wake.wait(POLL_SECONDS)
+            if self._stop.is_set():
+                break
+            try:
+                if woken or (self._due is not None and time.monotonic() >= self._due):
+                    self._wake.clear()
+                    self._stop.wait(EVENT_PAUSE)
+                    self._asked, self._due = services.request_sync(trigger), None
+                    trigger = "watcher"
+                self._send()
+                self._look_at_the_end()
+                self._reader.look()
+                self._trouble.is_over()
+            except (Error, IndexUnavailable) as error:
+                self._trouble.is_there(error)
+                self._stop.wait(RETRY_SECONDS)
+            except Exception:
+                logger.exception("messages to workers")
+                self._stop.wait(RETRY_SECONDS)
+            finally:
+                close_old_connections()
+        connection.close()
+
+    def _send(self) -> None:
+        """What was asked for and not begun; again after a while, because a broker may forget."""
+        from tasks.worker import INGESTION, SEND_AGAIN_SECONDS, send
+
+        now = time.monotonic()
+        waiting = set(SyncRun.objects.filter(state=SyncState.REQUESTED).values_list("pk", flat=True))
+        self._sent = {pk: at for pk, at in self._sent.items() if pk in waiting}
+        for pk in waiting:
+            if now - self._sent.get(pk, float("-inf")) >= SEND_AGAIN_SECONDS and send("sync", INGESTION, pk):
+                self._sent[pk] = now
+
+    def _look_at_the_end(self) -> None:
+        if self._asked is None:
+            return
+        self._asked.refresh_from_db()
+        if self._asked.state in (SyncState.DONE, SyncState.FAILED):
+            if self._asked.report.get("waiting"):
+                self._due = time.monotonic() + SETTLE_SECONDS / 3
+            self._asked = None
+
+
+def make_follower(*, may_own: bool) -> FolderFollower | SharedFollower:
+    """The follower of the configured folder. may_own: whether this process may own an index that several can read."""
+    env = settings.ENV
+    if env.tasks == "celery":
+        return FolderMessenger(env.knowledge_dir, polling=env.watch_polling)
+
+    def make() -> FolderFollower:
+        return FolderFollower(env.knowledge_dir, polling=env.watch_polling)
+
+    return SharedFollower(make, may_own=may_own) if env.vectors_shared else make()

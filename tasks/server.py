@@ -1,6 +1,7 @@
-"""gunicorn, configured in code: one process that owns the index, many threads (docs/adr/0003).
+"""gunicorn, configured in code: one process, or several where they share the index, of many threads (docs/adr/0003,
+0017).
 
-The master process stays small and only restarts the worker when it dies; the worker imports everything.
+The master process stays small and only restarts a worker when it dies; workers import everything.
 """
 
 from __future__ import annotations
@@ -14,17 +15,20 @@ import time
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
-from gunicorn.workers.gthread import ThreadWorker
 
 from backend.api.stopping import told_to_stop
+from tasks.arrivals import ArrivingWorker
+from tasks.bound import end_with_parent
 
 STOP_SECONDS = 4  # for answers under way when the server is told to stop (SIGTERM), and until the master kills
 MANY_FILES = 65_536
+MANY_CONNECTIONS = 8_000  # beside those that a thread answers
+FILES_PER_THREAD = 4  # a client, a model, databases
 SOCKET_SECONDS = 30  # that a client may take until it takes, or gives, the next bytes
 QUIT_SECONDS = 1  # the same on Ctrl-C
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
+class Worker(ArrivingWorker):
     """Leaves its loop when it is told to stop, and has the streams end. A client that neither reads nor writes for a
     while loses its connection, and its thread is free again.
 
@@ -63,26 +67,37 @@ def allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-class Server(BaseApplication):  # type: ignore[misc]
-    """Serves `backend.wsgi` on host:port with at most the given number of threads; they are made as they are needed."""
+def many_connections(threads: int) -> int:
+    """How many clients may be connected at once, so that files are left for everything else."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    left = MANY_FILES if files == resource.RLIM_INFINITY else files - FILES_PER_THREAD * threads
+    return threads + max(100, min(MANY_CONNECTIONS, left))
 
-    def __init__(self, host: str, port: int, threads: int) -> None:
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """Serves `backend.wsgi` on host:port by worker processes of at most `threads` threads each; they are made as they
+    are needed.
+    """
+
+    def __init__(self, host: str, port: int, threads: int, workers: int = 1) -> None:
+        allow_many_files()
         self.given = {
             "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-            "workers": 1,
+            "workers": workers,
             "worker_class": Worker,
             "threads": threads,
-            "worker_connections": threads + 1000,
+            "worker_connections": many_connections(threads),
             "keepalive": 15,
             "timeout": 120,
             "graceful_timeout": STOP_SECONDS,
             "limit_request_line": 8190,
             "loglevel": "warning",
             "control_socket_disable": True,
+            "post_fork": _end_with_master,
             "post_worker_init": _start_runtime,
             "worker_exit": _stop_runtime,
+            "child_exit": _forget,
         }
-        allow_many_files()
         super().__init__()
 
     def load_config(self) -> None:
@@ -96,17 +111,32 @@ class Server(BaseApplication):  # type: ignore[misc]
         return application
 
 
+def _forget(server: Any, worker: Any) -> None:
+    from backend.api.metrics import forget_process
+
+    forget_process(worker.pid)
+
+
+def _end_with_master(server: Any, worker: Any) -> None:
+    """Or a worker whose master was killed would hold the port for some seconds more."""
+    end_with_parent()
+
+
 def _start_runtime(worker: Any) -> None:
+    from backend.api import tracing
     from tasks.runtime import runtime
 
+    tracing.start()
     if worker.alive:  # otherwise it was told to stop while it was loading
         runtime.start()
 
 
 def _stop_runtime(server: Any, worker: Any) -> None:
+    from backend.api import tracing
     from tasks.runtime import runtime
 
     runtime.stop()
+    tracing.stop()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # a thread that still waits for a model would hold the end up; its question is stored

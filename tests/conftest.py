@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.auth.hashers import Argon2PasswordHasher
@@ -11,6 +12,9 @@ from pytest_django.fixtures import Settings
 
 from backend.knowledge.index import KnowledgeIndex, close_index, get_index
 from evals.model_server import ModelServer, running_model_server
+from evals.pinecone_stand_in import PineconeStandIn, running_pinecone
+from evals.smtp_server import MailCatcher, running_mail_catcher
+from tests.stores import drop_vectors, postgresql_with_pgvector, running_chroma
 from vectorstore.embeddings import Embedder, load_embeddings
 
 
@@ -64,4 +68,51 @@ def index(folder: Path, embedder: Embedder, db: None) -> Iterator[KnowledgeIndex
 def model_server() -> Iterator[ModelServer]:
     """A chat model's server on this machine; see evals/model_server.py."""
     with running_model_server() as server:
+        yield server
+
+
+@pytest.fixture
+def mail_catcher() -> Iterator[MailCatcher]:
+    """A mail server on this machine; see evals/smtp_server.py."""
+    with running_mail_catcher() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _chroma_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_chroma(tmp_path_factory.mktemp("chroma-server")) as url:
+        yield url
+
+
+@pytest.fixture
+def chroma_server(_chroma_process: str) -> str:
+    """The address of a Chroma server, empty."""
+    import chromadb
+
+    parts = urlsplit(_chroma_process)
+    client = chromadb.HttpClient(
+        parts.hostname or "", parts.port or 0, settings=chromadb.config.Settings(anonymized_telemetry=False)
+    )
+    for collection in client.list_collections():
+        client.delete_collection(collection.name)
+    return _chroma_process
+
+
+@pytest.fixture(scope="session")
+def _pgvector_server() -> Iterator[str]:
+    with postgresql_with_pgvector() as conninfo:
+        yield conninfo
+
+
+@pytest.fixture
+def pgvector_server(_pgvector_server: str) -> str:
+    """The connection string of a PostgreSQL with pgvector, without vectors; skips where there is none."""
+    drop_vectors(_pgvector_server)
+    return _pgvector_server
+
+
+@pytest.fixture
+def pinecone_server() -> Iterator[PineconeStandIn]:
+    """A stand-in for Pinecone; see evals/pinecone_stand_in.py."""
+    with running_pinecone() as server:
         yield server

@@ -8,10 +8,9 @@ import os
 import shutil
 import tempfile
 
-from backend.environment import Environment
+from backend.environment import as_unset
 
-for field in Environment.model_fields.values():
-    os.environ[str(field.alias)] = ""  # empty is unset, and what is set in the environment wins over `.env`
+os.environ |= as_unset()  # what is set in the environment wins over `.env`
 os.environ["DATABASE_URL"] = os.environ.get("TEST_DATABASE_URL", "")
 os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="footnote-tests-")
 atexit.register(shutil.rmtree, os.environ["DATA_DIR"], ignore_errors=True)

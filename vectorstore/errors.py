@@ -1,7 +1,7 @@
 """What can go wrong with the indexes and the embedding model.
 
 VectorStoreError
-├── IndexUnavailable    the vector index does not answer (a Chroma server that is down)
+├── IndexUnavailable    the vector index does not answer (a server that is down, a full disk)
 ├── IndexDamaged        the word index cannot be opened; wipe it and fill it again from the database
 ├── EmbeddingsUnavailable  the model's weights are missing or not the expected ones, or the provider cannot be loaded
 └── RerankerUnavailable the configured reranker cannot be loaded

@@ -7,6 +7,7 @@ character of it is an operator, and none can make a query fail.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import threading
@@ -21,6 +22,7 @@ from vectorstore.errors import IndexDamaged
 from vectorstore.store import Hit, best_first
 
 WRITER_BYTES = 30_000_000  # tantivy refuses less than 15 MB for a thread
+MADE = "meta.json"  # tantivy's file that names what the index is made of
 MOST_TERMS = 64  # distinct words of a question that are looked up
 LONGEST_WORD = 40  # tantivy's own analyzers drop longer ones
 TITLE_BOOST = 0.5  # of a word in title or headings beside the same word in the text
@@ -45,24 +47,32 @@ class LexicalEntry:
 class LexicalIndex:
     """Safe to use from many threads; one process writes."""
 
-    def __init__(self, index: Any) -> None:
+    def __init__(self, index: Any, followed: Path | None = None) -> None:
         self._index = index
         self._writer: Any = None
         self._writing = threading.Lock()
+        self._followed = followed
+        self._seen = 0
 
     @classmethod
-    def open(cls, path: Path) -> LexicalIndex:
-        """Open or make the index in this folder; IndexDamaged when what is there cannot be read."""
+    def open(cls, path: Path, *, reader: bool = False) -> LexicalIndex:
+        """Open or make the index in this folder; IndexDamaged when what is there cannot be read.
+
+        reader: another process writes it; what that has committed is found from then on.
+        """
         import tantivy
 
+        if reader and not (path / MADE).exists():
+            raise IndexDamaged("There is no word index yet.")
         path.mkdir(parents=True, exist_ok=True)
         # Whoever opens it owns DATA_DIR, so a writer's lock that is left here belongs to a process that was killed.
-        (path / ".tantivy-writer.lock").unlink(missing_ok=True)
+        if not reader:
+            (path / ".tantivy-writer.lock").unlink(missing_ok=True)
         try:
             index = tantivy.Index(_schema(), str(path))
             index.register_tokenizer("words", _analyzer())
             index.config_reader("manual")
-            opened = cls(index)
+            opened = cls(index, path / MADE if reader else None)
             opened.count()
         except (ValueError, OSError) as error:
             raise IndexDamaged(f"The word index cannot be opened: {error}") from error
@@ -112,7 +122,7 @@ class LexicalIndex:
             if source_id is None
             else tantivy.Query.term_query(self._index.schema, "source_id", source_id)
         )
-        searcher = self._index.searcher()
+        searcher = self._searcher()
         if searcher.num_docs == 0:
             return set()
         hits = searcher.search(query, searcher.num_docs, count=False).hits
@@ -120,7 +130,7 @@ class LexicalIndex:
 
     def ids_among(self, source_ids: Sequence[str], most: int) -> list[str]:
         """Ids of the chunks of these sources; any `most` of them where there are more."""
-        searcher = self._index.searcher()
+        searcher = self._searcher()
         hits = searcher.search(self._of("source_id", source_ids), most, count=False).hits
         return sorted(searcher.doc(address)["id"][0] for _, address in hits)
 
@@ -159,7 +169,7 @@ class LexicalIndex:
         query = tantivy.Query.boolean_query(either)
         if among is not None:
             query = tantivy.Query.boolean_query([(must, query), (must, among)])
-        searcher = self._index.searcher()
+        searcher = self._searcher()
         hits = searcher.search(query, k, count=False).hits
         found = [Hit(searcher.doc(address)["id"][0], min(1.0, float(score))) for score, address in hits]
         return sorted(found, key=best_first)
@@ -171,19 +181,19 @@ class LexicalIndex:
 
     def counts(self, words: Sequence[str]) -> list[int]:
         """In how many chunks each of these lower-case words stands, in whatever form."""
-        searcher, analyzer = self._index.searcher(), _analyzer()
+        searcher, analyzer = self._searcher(), _analyzer()
         return [max((searcher.doc_freq("text", stem) for stem in analyzer.analyze(word)), default=0) for word in words]
 
     def idf(self, terms: Sequence[str]) -> list[float]:
         """BM25's inverse document frequency of stemmed words: ln(1 + (N - n + 0.5) / (n + 0.5))."""
-        searcher = self._index.searcher()
+        searcher = self._searcher()
         total = searcher.num_docs
         counts = [searcher.doc_freq("text", term) for term in terms]
         return [math.log(1 + (total - min(n, total) + 0.5) / (min(n, total) + 0.5)) for n in counts]
 
     def count(self) -> int:
         """How many chunks are indexed."""
-        return int(self._index.searcher().num_docs)
+        return int(self._searcher().num_docs)
 
     def close(self) -> None:
         """Give the writer's lock up; what was not committed is lost."""
@@ -198,6 +208,15 @@ class LexicalIndex:
 
         among = tantivy.Query.term_set_query(self._index.schema, field, list(values))
         return tantivy.Query.const_score_query(among, 0.0)
+
+    def _searcher(self) -> Any:
+        if self._followed is not None:
+            with contextlib.suppress(FileNotFoundError):  # the owner makes it anew; what was read goes on answering
+                written = self._followed.stat().st_mtime_ns
+                if written != self._seen:
+                    self._index.reload()
+                    self._seen = written
+        return self._index.searcher()
 
     def _open_writer(self) -> Any:
         if self._writer is None:

@@ -18,7 +18,9 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict
 
+from vectorstore import spans
 from vectorstore.embeddings import Embedder, known_words
+from vectorstore.errors import IndexUnavailable
 from vectorstore.lexical import LexicalIndex
 from vectorstore.reranker import Reranker
 from vectorstore.spelling import mend
@@ -76,11 +78,14 @@ class HybridRetriever(BaseRetriever):
         if self.reranker is None:
             return self._find(query, self.k, source_ids)
         found = self._find(query, max(self.k, self.rerank_depth), source_ids)
-        return self.reranker.rerank(query, found)[: self.k]
+        with spans.span("rerank"):
+            return self.reranker.rerank(query, found)[: self.k]
 
     def _find(self, query: str, k: int, source_ids: Sequence[str] | None) -> list[Document]:
         """The `k` best by score."""
-        vector = self.embedder.embed_array([query])[0]
+        told = spans.of_model("embeddings", self.embedder.name)
+        with spans.span(f"embeddings {told['gen_ai.request.model']}", told):
+            vector = self.embedder.embed_array([query])[0]
         depth = max(self.depth, k)
         while True:
             scored, exhausted = self._candidates(query, vector, depth, source_ids)
@@ -112,6 +117,8 @@ class HybridRetriever(BaseRetriever):
         """(cosine, lexical share) by chunk id, and whether there is nothing beyond these."""
         dense = self._nearest(vector, depth, source_ids)
         words = self._best_worded(query, depth, source_ids)
+        if source_ids is None and words and not dense:
+            raise IndexUnavailable("The vector store is empty; what it lost is made anew.")
         similarity = {hit.id: hit.score for hit in dense}
         similarity |= self._cosines(vector, [hit.id for hit in words if hit.id not in similarity])
         share = {hit.id: hit.score for hit in words}
@@ -123,6 +130,7 @@ class HybridRetriever(BaseRetriever):
         scored = {chunk_id: (cosine, share.get(chunk_id, 0.0)) for chunk_id, cosine in similarity.items()}
         return scored, len(dense) < depth and len(words) < depth
 
+    @spans.traced("dense")
     def _nearest(self, vector: np.ndarray, depth: int, source_ids: Sequence[str] | None) -> list[Hit]:
         if source_ids is None:
             return self.vectors.query(vector, depth)
@@ -133,6 +141,7 @@ class HybridRetriever(BaseRetriever):
         found = self._picked_out(functools.partial(self.vectors.query, vector), depth, source_ids)
         return self.vectors.query(vector, depth, source_ids) if found is None else found
 
+    @spans.traced("lexical")
     def _best_worded(self, query: str, depth: int, source_ids: Sequence[str] | None) -> list[Hit]:
         if source_ids is None or len(source_ids) <= FEW_SOURCES:
             return self.lexical.query(query, depth, source_ids)

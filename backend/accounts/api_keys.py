@@ -18,6 +18,8 @@ from backend.accounts import services
 from backend.accounts.models import ApiKey, Scope, User
 from backend.accounts.selectors import find_api_key
 
+CHALLENGE = 'Bearer realm="api"'  # what a 401 says in WWW-Authenticate
+
 # The first part of a path: the scope for reading there, and the one for anything else.
 OPEN_TO_KEYS: dict[str, tuple[Scope, Scope] | None] = {
     "chat": (Scope.CHAT, Scope.CHAT),
@@ -49,7 +51,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         return key.user, key
 
     def authenticate_header(self, request: Request) -> str:
-        return 'Bearer realm="api"'
+        return CHALLENGE
 
 
 def _presented(request: Request) -> str | None:

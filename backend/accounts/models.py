@@ -1,4 +1,4 @@
-"""The user: a name and an address, each unique whatever its case. The API keys of a user's programs."""
+"""The user: a name, unique whatever its case, and an address. Logins, the API keys of a user's programs, erasures."""
 
 from __future__ import annotations
 
@@ -25,13 +25,50 @@ class User(AbstractUser):
     is_verified = models.BooleanField(default=False, help_text="The address was confirmed by its owner.")
 
     class Meta(AbstractUser.Meta):
+        indexes = [models.Index(Lower("email"), name="users_by_email")]
         constraints = [
             models.UniqueConstraint(Lower("username"), name="username_unique_in_any_case"),
-            models.UniqueConstraint(Lower("email"), name="email_unique_in_any_case"),
+            # Of several accounts with one address, its owner's is the one that was verified (docs/adr/0011).
+            models.UniqueConstraint(
+                Lower("email"), condition=models.Q(is_verified=True), name="one_verified_account_an_address"
+            ),
         ]
 
     def __str__(self) -> str:
         return self.username
+
+
+class TokenFamily(models.Model):
+    """One login and every token that comes of it, by rotation. Its end is theirs, access tokens included.
+
+    Of the refresh tokens only the last one is good; its id is kept, never the token itself. Whoever brings an earlier
+    one has it from somebody else, or somebody else has it: the family ends.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="token_families")
+    current = models.CharField(max_length=32, help_text="`jti` of the refresh token that is good.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(db_index=True, help_text="When the last refresh token does.")
+    ended_at = models.DateTimeField(null=True)
+    end_reason = models.CharField(max_length=20, blank=True)
+
+    class Meta:
+        verbose_name_plural = "token families"
+
+    def __str__(self) -> str:
+        return f"login of {self.user_id} at {self.created_at:%Y-%m-%d %H:%M}"
+
+
+class Erasure(models.Model):
+    """That an account was erased. It names nobody, and lets a restored backup erase the account again."""
+
+    user_id = models.BigIntegerField()
+    joined = models.DateTimeField()
+    erased_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"user {self.user_id}"
 
 
 class Scope(models.TextChoices):

@@ -1,24 +1,33 @@
 """Reads of users and their API keys."""
 
 import hashlib
+from datetime import datetime
 
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Lower
 from django.utils import timezone
 
 from backend.accounts.models import ApiKey, User
 
 
 def find_by_login(login: str) -> User | None:
-    """The user whose name or address this is, in any case; None when there is none."""
-    by_email = "@" in login
-    return User.objects.filter(Q(email__iexact=login) if by_email else Q(username__iexact=login)).first()
+    """The user whose name or address this is, in any case; None when there is none. One query."""
+    return (by_email(login) if "@" in login else by_username(login)).first()
 
 
-def is_taken(*, username: str | None = None, email: str | None = None) -> bool:
-    """Whether somebody has this name or this address already, in any case."""
-    if username is not None:
-        return User.objects.filter(username__iexact=username).exists()
-    return User.objects.filter(email__iexact=email).exists()
+def by_username(name: str) -> QuerySet[User]:
+    """Nobody, or the user of this name in any case."""
+    return User.objects.annotate(lower=Lower("username")).filter(lower=name.lower())
+
+
+def by_email(address: str) -> QuerySet[User]:
+    """Who says this address is hers, in any case: first who has proved it, then who said so first."""
+    return User.objects.annotate(lower=Lower("email")).filter(lower=address.lower()).order_by("-is_verified", "pk")
+
+
+def is_taken(username: str) -> bool:
+    """Whether somebody has this name already, in any case."""
+    return by_username(username).exists()
 
 
 def list_api_keys(user: User) -> QuerySet[ApiKey]:
@@ -36,3 +45,9 @@ def find_api_key(secret: str) -> ApiKey | None:
 def digest_of(secret: str) -> str:
     """What is kept of a key."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def count_users(joined_from: datetime, joined_before: datetime) -> tuple[int, int]:
+    """All who had an account before the second moment, and of them those who joined at the first or later."""
+    there = User.objects.filter(date_joined__lt=joined_before)
+    return there.count(), there.filter(date_joined__gte=joined_from).count()

@@ -3,17 +3,21 @@
 from datetime import datetime
 from typing import Any
 
-from django.contrib.auth.password_validation import validate_password
-from django.core.exceptions import ValidationError as DjangoValidationError
 from django.utils import timezone
 from rest_framework import serializers
-from rest_framework_simplejwt.exceptions import InvalidToken
-from rest_framework_simplejwt.serializers import TokenRefreshSerializer
-from rest_framework_simplejwt.settings import api_settings
-from rest_framework_simplejwt.utils import get_md5_hash_password
 
+from backend.accounts import services
 from backend.accounts.models import USERNAME_RULES, ApiKey, Scope, User
 from backend.accounts.selectors import is_taken
+from backend.api.given import Body
+
+PASSWORD: dict[str, Any] = {
+    "min_length": 8,
+    "max_length": 1024,
+    "write_only": True,
+    "trim_whitespace": False,
+    "style": {"input_type": "password"},
+}
 
 
 class UserSerializer(serializers.ModelSerializer[User]):
@@ -23,32 +27,67 @@ class UserSerializer(serializers.ModelSerializer[User]):
         read_only_fields = fields
 
 
-class SignupSerializer(serializers.Serializer[User]):
-    username = serializers.CharField(max_length=150, validators=USERNAME_RULES)
+class ProfileSerializer(UserSerializer):
+    created_at = serializers.DateTimeField(source="date_joined", read_only=True)
+
+    class Meta(UserSerializer.Meta):
+        fields = [*UserSerializer.Meta.fields, "first_name", "last_name", "is_staff", "created_at", "last_login"]
+        read_only_fields = fields
+
+
+class UsernameField(serializers.CharField):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=150, validators=USERNAME_RULES, **kwargs)
+
+
+class SignupSerializer(Body):
+    username = UsernameField()
     email = serializers.EmailField(max_length=254)
-    password = serializers.CharField(
-        min_length=8, max_length=1024, write_only=True, trim_whitespace=False, style={"input_type": "password"}
-    )
+    password = serializers.CharField(**PASSWORD)
 
     def validate_username(self, value: str) -> str:
-        if is_taken(username=value):
+        if is_taken(value):
             raise serializers.ValidationError("This name is taken.")
         return value
 
-    def validate_email(self, value: str) -> str:
-        if is_taken(email=value):
-            raise serializers.ValidationError("This address is taken.")
-        return value
-
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        try:
-            validate_password(attrs["password"], User(username=attrs["username"], email=attrs["email"]))
-        except DjangoValidationError as error:
-            raise serializers.ValidationError({"password": error.messages}) from None
+        user = User(username=attrs["username"], email=attrs["email"])
+        services.require_good_password(attrs["password"], user, "password")
         return attrs
 
 
-class LoginSerializer(serializers.Serializer[User]):
+class ProfileChangeSerializer(Body):
+    """The instance is the user."""
+
+    username = UsernameField(required=False)
+    email = serializers.EmailField(max_length=254, required=False, help_text="Is to be verified again.")
+    first_name = serializers.CharField(max_length=150, required=False, allow_blank=True)
+    last_name = serializers.CharField(max_length=150, required=False, allow_blank=True)
+    password = serializers.CharField(
+        max_length=1024,
+        required=False,
+        write_only=True,
+        trim_whitespace=False,
+        style={"input_type": "password"},
+        help_text="The present one; needed for another address, because a new password is mailed there.",
+    )
+
+    def validate_username(self, value: str) -> str:
+        if self.instance is not None and value.lower() != self.instance.username.lower() and is_taken(value):
+            raise serializers.ValidationError("This name is taken.")
+        return value
+
+    def _one_line(self, value: str) -> str:
+        if not value.isprintable():
+            raise serializers.ValidationError("Use visible characters only, on one line.")
+        return value
+
+    validate_first_name = validate_last_name = _one_line
+
+
+class LoginSerializer(Body):
+    described = {"anyOf": [{"required": ["username"]}, {"required": ["email"]}]}
+
     username = serializers.CharField(max_length=254, required=False, help_text="The name, or the address.")
     email = serializers.CharField(max_length=254, required=False)
     password = serializers.CharField(
@@ -61,22 +100,47 @@ class LoginSerializer(serializers.Serializer[User]):
         return attrs
 
 
-class TokensSerializer(serializers.Serializer[None]):
+class PairSerializer(serializers.Serializer[None]):
     access = serializers.CharField(help_text="Bearer token of the other endpoints; lives 15 minutes.")
     refresh = serializers.CharField(help_text="For POST /token/refresh; lives 7 days and works once.")
+
+
+class TokensSerializer(PairSerializer):
     user = UserSerializer()
 
 
-class RefreshSerializer(TokenRefreshSerializer):
-    """simplejwt's, which does not look at what happened to the user since the token was made."""
+class RefreshSerializer(Body):
+    refresh = serializers.CharField(max_length=4096, help_text="Works once; a second time it ends its login.")
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
-        token = self.token_class(attrs["refresh"])
-        user = User.objects.filter(pk=token.payload.get(api_settings.USER_ID_CLAIM, 0)).first()
-        made_with = token.payload.get(api_settings.REVOKE_TOKEN_CLAIM)
-        if user is None or made_with != get_md5_hash_password(user.password):
-            raise InvalidToken("This token is not valid any more. Sign in again.")
-        return super().validate(attrs)
+
+class LogoutSerializer(Body):
+    refresh = serializers.CharField(
+        max_length=4096, required=False, help_text="Without it, the login of the access token ends."
+    )
+    everywhere = serializers.BooleanField(default=False, help_text="End all logins of this user.")
+
+
+class AddressSerializer(Body):
+    email = serializers.EmailField(max_length=254)
+
+
+class LinkSerializer(Body):
+    token = serializers.CharField(max_length=1024, help_text="From the link in the mail.")
+
+
+class ResetSerializer(LinkSerializer):
+    new_password = serializers.CharField(**PASSWORD)
+
+
+class PasswordChangeSerializer(Body):
+    old_password = serializers.CharField(
+        max_length=1024, write_only=True, trim_whitespace=False, style={"input_type": "password"}
+    )
+    new_password = serializers.CharField(**PASSWORD)
+
+
+class NoticeSerializer(serializers.Serializer[None]):
+    message = serializers.CharField()
 
 
 class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
@@ -96,7 +160,7 @@ class MadeApiKeySerializer(ApiKeySerializer):
         read_only_fields = fields
 
 
-class ApiKeyRequestSerializer(serializers.Serializer[ApiKey]):
+class ApiKeyRequestSerializer(Body):
     name = serializers.CharField(max_length=100, help_text="What it is for; you see it in the list.")
     scopes = serializers.ListField(
         child=serializers.ChoiceField(choices=Scope.values),

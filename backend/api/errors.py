@@ -10,17 +10,25 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import OperationalError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from prometheus_client import Counter
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
+from backend.api.metrics import registry
+from vectorstore import spans
+
 logger = logging.getLogger(__name__)
+
+DATABASE = Counter("footnote_database_errors", "Requests that the database did not answer.", registry=registry)
+UNEXPECTED = Counter("footnote_unexpected_errors", "Errors that nobody expected, each logged.", registry=registry)
 
 
 class PayloadTooLarge(exceptions.APIException):
@@ -62,7 +70,7 @@ def body(code: str, message: str, fields: dict[str, Any] | None = None) -> dict[
     return {"error": error}
 
 
-def handle(error: Exception, context: dict[str, Any]) -> Response:
+def handle(error: BaseException, context: dict[str, Any]) -> Response:
     """DRF's exception handler: every exception of a view becomes our shape; an unexpected one is logged with an id."""
     from rest_framework.views import set_rollback  # it loads the parsers, which import this module
 
@@ -70,7 +78,10 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
     api_error = as_api_exception(error)
     if api_error is None:
         reference = uuid.uuid4().hex[:12]
-        logger.error("unexpected error %s", reference, exc_info=error)
+        logger.error("unexpected error %s", reference, exc_info=error, extra={"reference": reference})
+        spans.note({"footnote.reference": reference})
+        spans.fail(type(error).__name__)
+        UNEXPECTED.inc()
         return Response(
             body("internal", f"Something went wrong on our side. If it happens again, report it as {reference}."),
             status=status.HTTP_500_INTERNAL_SERVER_ERROR,
@@ -95,7 +106,7 @@ def describe(error: exceptions.APIException) -> dict[str, Any]:
     return body(str(getattr(detail, "code", error.default_code)), str(detail))
 
 
-def as_api_exception(error: Exception) -> exceptions.APIException | None:
+def as_api_exception(error: BaseException) -> exceptions.APIException | None:
     """An exception of a view, or of a stream, as what its client is told; None for one that nobody expected."""
     match error:
         case exceptions.APIException():
@@ -106,7 +117,12 @@ def as_api_exception(error: Exception) -> exceptions.APIException | None:
             return exceptions.PermissionDenied()
         case RequestDataTooBig():
             return PayloadTooLarge()
+        case SuspiciousOperation():  # more parameters than anybody needs
+            return exceptions.ParseError("This request cannot be understood.", "bad_request")
+        case UnreadablePostError():
+            return exceptions.ParseError("The body did not arrive.", "incomplete")
         case OperationalError():
+            DATABASE.inc()
             logger.error("database: %s", error)
             return Unavailable("The database is not available right now. Please try again.", "database_unavailable")
     return None
@@ -125,4 +141,7 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return JsonResponse(body("internal", "Something went wrong on our side."), status=500)
+    """Outside of DRF's views: in a middleware, in the admin, in a page."""
+    answer = handle(sys.exc_info()[1] or RuntimeError("an unknown error"), {})
+    headers = {name: value for name, value in answer.headers.items() if name != "Content-Type"}
+    return JsonResponse(answer.data, status=answer.status_code, headers=headers)

@@ -14,18 +14,50 @@ from uuid import UUID
 
 from django.db.models import Q
 from django.utils import timezone
-from rest_framework.exceptions import ValidationError
-from rest_framework.pagination import CursorPagination, PageNumberPagination
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.pagination import BasePagination, CursorPagination, PageNumberPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 
-class Pages(PageNumberPagination):
-    page_size = 50
-    page_size_query_param = "page_size"
-    max_page_size = 200
+class Sized(BasePagination):
+    """How many rows a page has: `?page_size=`, or `largest` where that is less."""
+
+    usual: ClassVar[int] = 50
+    largest: ClassVar[int] = 200
+    page_size_query_param: str | None = "page_size"
+
+    def get_page_size(self, request: Request) -> int:
+        given = request.query_params.get("page_size")
+        if given is None:
+            return self.usual
+        if not (wanted := _count(given)):
+            raise ValidationError({"page_size": [f"Give a whole number from 1 to {self.largest}."]})
+        return min(wanted, self.largest)
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        parameters: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
+        for parameter in parameters:
+            if parameter["schema"] == {"type": "integer"}:
+                parameter["schema"]["minimum"] = 1
+        return parameters
+
+
+class Pages(Sized, PageNumberPagination):
+    last_page_strings = ()
+
+    def get_page_number(self, request: Request, paginator: Any) -> int:
+        number = _count(request.query_params.get(self.page_query_param, "1"))
+        if not number:
+            raise NotFound("There is no such page.")
+        return number
+
+
+def _count(text: str) -> int:
+    """A whole number from 1; 0 for what is none. Of an endless one the beginning is large enough."""
+    return int(text.lstrip("0")[:18] or 0) if text.isascii() and text.isdigit() else 0
 
 
 def moment(text: str) -> datetime:
@@ -48,22 +80,19 @@ class Place:
     as_of: datetime
 
 
-class Cursor(CursorPagination):
+class Cursor(Sized, CursorPagination):
     """A page starts where the one before it ended: rows that come or go in between show nothing twice and hide nothing.
 
     The parameters and their reading are DRF's. Its own place is one column and a number of rows that share it, of which
     it counts 1,000; here it is all `columns`, and no two rows share them. Rows are dicts (`QuerySet.values`).
     """
 
-    page_size = 50
-    page_size_query_param = "page_size"
-    max_page_size = 200
     columns: ClassVar[Mapping[str, Callable[[str], Any]]] = {"id": UUID}
     newest_first = True
 
     def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
         place = self.read_place(request)
-        size = self.get_page_size(request) or self.page_size
+        size = self.get_page_size(request)
         self.url = request.build_absolute_uri()
         backwards = place is not None and place.side in ("before", "until")
         descending = self.newest_first != backwards

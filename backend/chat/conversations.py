@@ -23,6 +23,11 @@ def rename(conversation: Conversation, title: str) -> None:
     conversation.save(update_fields=["title"])
 
 
+def erase_all_of(user: User) -> None:
+    """All conversations of a user whose account is erased."""
+    erase(Conversation.objects.filter(user=user))
+
+
 def erase(conversations: QuerySet[Conversation]) -> None:
     """Erase conversations with all that belongs to them, in a handful of statements however many they are.
 

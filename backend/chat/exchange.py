@@ -23,13 +23,15 @@ from uuid_utils.compat import uuid7
 
 from backend.accounts.models import User
 from backend.api.errors import Conflict, Unavailable
-from backend.chat import usage
+from backend.api.requests import note_conversation
+from backend.chat import metrics, usage
 from backend.chat.memory import ConversationHistory
 from backend.chat.models import Citation, Conversation, IdempotencyKey, Message, Role
 from backend.chat.turns import RENEWED_AFTER, Line, Seat, end_turn, lease_end, nobody_speaks, renew
 from backend.knowledge.models import SourceVersion
 from chains.errors import ModelUnavailable
 from chains.model import Answer, AnswerEvent, Cited, Done, Draft, Question, Retrieved, Token, Waiting
+from vectorstore import spans
 from vectorstore.errors import IndexUnavailable
 
 if TYPE_CHECKING:
@@ -100,7 +102,7 @@ class Exchange:
 
     def events(self, *, whole: bool = False) -> Iterator[ExchangeEvent]:
         """The chain's events; the answer is stored before Done is passed on. Unavailable (503) keeps the question."""
-        with Seat():
+        with Seat(self.asked.user):
             kept = self._kept()
             if kept is not None:
                 yield from self._follow(kept, whole=whole)
@@ -152,6 +154,7 @@ class Exchange:
             yield from self._follow(kept, whole=whole)
             return
         assert self.conversation is not None  # noqa: S101 (the turn is one in it)
+        note_conversation(self.conversation.pk)
         try:
             yield from self._answer(whole=whole)
         finally:
@@ -237,7 +240,7 @@ class Exchange:
         draft = Draft()
         partial = _Partial()
         lend_connection()
-        renewed = time.monotonic()
+        began = renewed = time.monotonic()
         events = chain.events(question, whole=whole, draft=draft)
         try:
             for event in events:
@@ -247,10 +250,13 @@ class Exchange:
                     renewed = time.monotonic()
                     renew(self.conversation.pk, self.message_id)
                     lend_connection()
+                if isinstance(event, Token) and not whole and not partial.text:
+                    metrics.FIRST_TOKEN.observe(time.monotonic() - began)
                 partial.note(event)
                 yield event
         except GeneratorExit:
             events.close()  # ends the model call, and counts what it cost
+            spans.note({"footnote.cut": True})
             if self.answer is None and partial.text:
                 self.answer = self._store(partial.as_answer(chain, draft), cut=True)
             raise
@@ -259,6 +265,7 @@ class Exchange:
         """Tells by which ids the question can be asked again."""
         assert self.conversation is not None  # noqa: S101 (see _answer)
         usage.record(self.asked.user, "", None)
+        metrics.FAILED.labels(code).inc()
         ids = {"X-Conversation-Id": str(self.conversation.pk), "X-Message-Id": str(self.message_id)}
         return Unavailable(f"{reason} Your question is kept.", code, wait, ids)
 
@@ -291,6 +298,7 @@ class Exchange:
             )
             message.new_citations = self._store_citations(message, answer)  # type: ignore[attr-defined]
             usage.record(self.asked.user, answer.model, answer.outcome, answer.usage, cost)
+        metrics.note_answer(answer, cost, cut=cut)
         return message
 
     def _store_citations(self, message: Message, answer: Answer) -> list[Citation]:

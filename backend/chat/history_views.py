@@ -179,8 +179,8 @@ class ConversationExport(APIView):
         tags=["chat"],
         parameters=[OpenApiParameter("format", str, enum=list(FORMATS), default="json")],
         responses={
-            (200, "application/json"): OpenApiTypes.BINARY,
-            (200, "text/markdown"): OpenApiTypes.BINARY,
+            (200, "application/json"): OpenApiTypes.OBJECT,
+            (200, "text/markdown"): OpenApiTypes.STR,
             **errors(400, 401, 404),
         },
     )
@@ -201,11 +201,11 @@ def _describe(user: User, conversation_id: UUID) -> history.Row:
 
 
 def _read(form_class: type[Serializer[Any]], request: Request) -> dict[str, Any]:
-    """The parameters that the form knows and the request has; an empty one counts as not given."""
-    given = {name: value for name in form_class._declared_fields if (value := request.query_params.get(name))}
+    """The parameters that the form knows and the request has; an empty text counts as not given."""
+    names = form_class._declared_fields
+    given = {name: value for name in names if (value := request.query_params.get(name)) is not None}
     if not given:
         return given  # a form takes a while to be made
     form = form_class(data=given)
     form.is_valid(raise_exception=True)
-    asked: dict[str, Any] = form.validated_data
-    return asked
+    return {name: value for name, value in form.validated_data.items() if value != ""}

@@ -28,7 +28,7 @@ class Conversation(models.Model):
         indexes = [models.Index(fields=["user", "-updated_at", "-id"], name="conversations_of_a_user")]
 
     def __str__(self) -> str:
-        return self.title
+        return f"conversation {self.pk}"  # its title is how the first question begins
 
 
 class Role(models.TextChoices):
@@ -87,10 +87,28 @@ class Message(models.Model):
             # Counts and the latest are found in it alone; the rows are large.
             models.Index(fields=["conversation", "replaced_at", "id"], name="messages_shown"),
             models.Index(fields=["created_at"], name="messages_by_time"),
+            models.Index(fields=["outcome", "id"], name="messages_by_outcome"),
         ]
+        permissions = [("view_content", "Can read what users and assistant wrote")]
 
     def __str__(self) -> str:
         return f"{self.role} {self.id}"
+
+
+class UnansweredManager(models.Manager[Message]):
+    def get_queryset(self) -> models.QuerySet[Message]:
+        return super().get_queryset().filter(outcome=Outcome.ABSTAINED)
+
+
+class Unanswered(Message):
+    """An answer that declined: what the documents lack."""
+
+    objects: ClassVar[Any] = UnansweredManager()
+
+    class Meta:
+        proxy = True
+        ordering = ["-id"]
+        verbose_name = "unanswered question"
 
 
 class CitedSource(models.TextChoices):

@@ -7,8 +7,9 @@ from typing import Any
 
 from rest_framework import serializers
 
+from backend.api.given import Body, Given
 from backend.chat.history import OF_A_CITATION, OF_A_CONVERSATION, OF_A_MESSAGE, OF_AN_ANSWER
-from backend.chat.models import Citation, CitedSource, Conversation, Feedback, Message, Outcome, Role
+from backend.chat.models import Citation, CitedSource, Conversation, Message, Outcome, Role
 from backend.chat.selectors import Verification
 from backend.chat.stats import LONGEST
 from backend.knowledge.serializers import SourceFilterSerializer
@@ -17,14 +18,16 @@ from chains.prompts import prompt_names
 LONGEST_MESSAGE = 8_000  # characters
 
 
-class FilterSerializer(SourceFilterSerializer):
+class FilterSerializer(Body, SourceFilterSerializer):
+    described = {"minProperties": 1}
+
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if not attrs:
             raise serializers.ValidationError(f"Give at least one of {', '.join(self.fields)}.")
         return attrs
 
 
-class QuestionSerializer(serializers.Serializer[None]):
+class QuestionSerializer(Body):
     message = serializers.CharField(max_length=LONGEST_MESSAGE)
     stream = serializers.BooleanField(required=False, default=False)
     filter = FilterSerializer(required=False, allow_null=True)
@@ -35,7 +38,7 @@ class ChatRequestSerializer(QuestionSerializer):
     conversation_id = serializers.UUIDField(required=False, allow_null=True)
 
 
-class RegenerateSerializer(serializers.Serializer[None]):
+class RegenerateSerializer(Body):
     stream = serializers.BooleanField(required=False, default=False)
     prompt = serializers.ChoiceField(
         choices=prompt_names(), required=False, allow_null=True, help_text="Another than it was asked with."
@@ -184,7 +187,7 @@ def describe_answer(answer: Message) -> dict[str, Any]:
     }
 
 
-class FeedbackSerializer(serializers.Serializer[Feedback]):
+class FeedbackSerializer(Body):
     rating = serializers.ChoiceField(choices=[1, -1], help_text="1 for a good answer, -1 for a bad one.")
     comment = serializers.CharField(max_length=2_000, required=False, allow_blank=True, default="")
 
@@ -252,7 +255,7 @@ def one_line(text: str) -> None:
         raise serializers.ValidationError("A title is one line, without control characters.")
 
 
-class TitleSerializer(serializers.Serializer[None]):
+class TitleSerializer(Body):
     title = serializers.CharField(max_length=200, validators=[one_line])
 
 
@@ -260,16 +263,17 @@ class NewConversationSerializer(TitleSerializer):
     title = serializers.CharField(max_length=200, validators=[one_line], required=False)
 
 
-class HistoryQuerySerializer(serializers.Serializer[None]):
+class HistoryQuerySerializer(Given):
     q = serializers.CharField(
         max_length=1_000,
         required=False,
+        allow_blank=True,
         help_text="Only conversations in whose title or messages this text occurs, in any case.",
     )
     conversation_id = serializers.UUIDField(required=False, help_text="Only this conversation.")
 
 
-class MessagesQuerySerializer(serializers.Serializer[None]):
+class MessagesQuerySerializer(Given):
     order = serializers.ChoiceField(
         choices=["asc", "desc"],
         required=False,

@@ -135,7 +135,7 @@ def converse(
     usage.require_budget(user)
     draft = Draft()
     outcome: str | None = None
-    with Seat():
+    with Seat(user):
         try:
             chain = _make_chain(prompt or settings.ENV.prompt)
             lend_connection()

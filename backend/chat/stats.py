@@ -27,11 +27,11 @@ TOKENS = ("input_tokens", "output_tokens")
 STAGES = ("total", "condense", "retrieve", "generate", "verify")
 
 
-def chat_stats(days: int) -> Row:
-    """`by_day`, the last `days` days up to today, the oldest first, and `totals` over them."""
-    today = timezone.now().astimezone(UTC).date()
+def chat_stats(days: int, today: date | None = None) -> Row:
+    """`by_day`, the last `days` days up to today, the oldest first, and `totals` over them. today: or this day."""
+    today = today or timezone.now().astimezone(UTC).date()
     first = today - timedelta(days=days - 1)
-    used, liked, timed = _usage(first), _feedback(first), _times(first, today)
+    used, liked, timed = _usage(first, today), _feedback(first, today), _times(first, today)
     by_day = []
     for number in range(days):
         day = first + timedelta(days=number)
@@ -67,15 +67,16 @@ def _percentiles(times: list[Row]) -> Row:
     return found
 
 
-def _usage(first: date) -> dict[date, Row]:
+def _usage(first: date, today: date) -> dict[date, Row]:
     sums = {name: Sum(name) for name in COUNTERS}
-    rows = DailyUsage.objects.filter(day__gte=first).order_by().values("day").annotate(**sums)
+    rows = DailyUsage.objects.filter(day__gte=first, day__lte=today).order_by().values("day").annotate(**sums)
     return {row["day"]: {name: number for name, number in row.items() if name != "day"} for row in rows}
 
 
-def _feedback(first: date) -> dict[date, Row]:
+def _feedback(first: date, today: date) -> dict[date, Row]:
     """By the day of the answer."""
-    given = Feedback.objects.filter(message__created_at__gte=_start_of(first)).order_by()
+    end = start_of(today + timedelta(days=1))
+    given = Feedback.objects.filter(message__created_at__gte=start_of(first), message__created_at__lt=end).order_by()
     rows = given.values(day=TruncDate("message__created_at", tzinfo=UTC)).annotate(
         up=Count("pk", filter=Q(rating__gt=0)), down=Count("pk", filter=Q(rating__lt=0))
     )
@@ -85,18 +86,18 @@ def _feedback(first: date) -> dict[date, Row]:
 def _times(first: date, today: date) -> dict[date, list[Row]]:
     """One small query a day, through the index on the time: the rows are large, and most need not be looked at."""
     answers = Message.objects.filter(role=Role.ASSISTANT)
-    oldest = Message.objects.filter(created_at__gte=_start_of(first)).aggregate(at=Min("created_at"))["at"]
+    oldest = Message.objects.filter(created_at__gte=start_of(first)).aggregate(at=Min("created_at"))["at"]
     if oldest is None:
         return {}
     found = {}
     day = oldest.astimezone(UTC).date()
     while day <= today:
-        of_the_day = answers.filter(created_at__gte=_start_of(day), created_at__lt=_start_of(day + timedelta(days=1)))
+        of_the_day = answers.filter(created_at__gte=start_of(day), created_at__lt=start_of(day + timedelta(days=1)))
         times = of_the_day.order_by("-created_at").values_list("latency_ms", flat=True)[:SAMPLE]
         found[day] = [row for row in times if row]  # one that was cut has none
         day += timedelta(days=1)
     return found
 
 
-def _start_of(day: date) -> datetime:
+def start_of(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)

@@ -7,7 +7,7 @@ row tells whose turn it is, for LEASE seconds, which the holder renews: one that
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -17,8 +17,11 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
+from backend.accounts.models import User
 from backend.api.errors import Unavailable
+from backend.chat import metrics
 from backend.chat.models import Conversation
+from backend.throttling.throttles import TooMany
 
 LEASE = 30.0  # seconds
 RENEWED_AFTER = 10.0  # seconds
@@ -84,29 +87,41 @@ def forget_turns() -> None:
 
 
 class Seat:
-    """One of the MAX_CHATS answers that this process writes at once. Unavailable (503) when there is none left."""
+    """One of the MAX_CHATS answers that this process writes at once, and of the MAX_CHATS_PER_USER of its user.
 
-    _taken = 0
+    Unavailable (503) when there is none left, TooMany (429) when its user has them all.
+    """
+
+    _taken: Counter[int] = Counter()
     _lock = threading.Lock()
+
+    def __init__(self, user: User) -> None:
+        self.user_id = user.pk
 
     @classmethod
     def taken(cls) -> int:
         """How many answers are being written."""
-        return cls._taken
+        return cls._taken.total()
 
     def __enter__(self) -> Self:
         with Seat._lock:
-            if Seat._taken >= settings.ENV.max_chats:
+            if Seat._taken.total() >= settings.ENV.max_chats:
                 raise Unavailable(
                     "This server answers as many questions at once as it can. Please try again in a moment.",
                     "overloaded",
                     BUSY_WAIT,
                 )
-            Seat._taken += 1
+            if Seat._taken[self.user_id] >= settings.ENV.max_chats_per_user:
+                raise TooMany(BUSY_WAIT, "You ask as many questions at once as one may. Please wait for an answer.")
+            Seat._taken[self.user_id] += 1
+        metrics.SEATS.inc()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with Seat._lock:
-            Seat._taken -= 1
+            Seat._taken[self.user_id] -= 1
+            if not Seat._taken[self.user_id]:
+                del Seat._taken[self.user_id]
+        metrics.SEATS.dec()

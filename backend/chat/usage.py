@@ -34,7 +34,7 @@ LONGEST_MODEL = 120  # characters of a model's name that are kept
 COUNTERS = ("questions", *Outcome.values, "failed", "input_tokens", "output_tokens", "cost", "unpriced")
 # One statement, which the ORM cannot write: what it can takes three, and ten times as long.
 ADD = (
-    f"INSERT INTO {TABLE} (user_id, day, model, {', '.join(COUNTERS)}) "  # noqa: S608 (names of columns)
+    f"INSERT INTO {TABLE} (user_id, day, model, {', '.join(COUNTERS)}) "  # noqa: S608 (names of columns)  # nosec B608
     f"VALUES ({', '.join(['%s'] * (3 + len(COUNTERS)))}) ON CONFLICT (user_id, day, model) DO UPDATE SET "
     + ", ".join(f"{name} = {TABLE}.{name} + excluded.{name}" for name in COUNTERS)
 )

@@ -6,7 +6,6 @@ from typing import Any, cast
 from uuid import UUID
 
 from django.http import HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -14,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from backend.accounts.models import User
-from backend.api.schema import errors
+from backend.api.schema import errors, event
 from backend.chat import selectors, services, sse
 from backend.chat.exchange import Exchange
 from backend.chat.serializers import (
@@ -27,24 +26,26 @@ from backend.chat.serializers import (
     VerificationSerializer,
     describe_answer,
 )
+from backend.throttling import throttles
 
 LONGEST_KEY = 255  # characters
-
-
+EVENTS = event("meta", "token", "citation", "done", "error")
 KEY = OpenApiParameter(
     "Idempotency-Key",
-    str,
+    {"type": "string", "maxLength": LONGEST_KEY, "pattern": "^[ -~]*$"},
     OpenApiParameter.HEADER,
-    description="Any text of up to 255 characters. The same request with the same key is given the same answer.",
+    description="Up to 255 characters of ASCII. The same request with the same key is given the same answer.",
 )
 ANSWERED: dict[Any, Any] = {
     200: AnswerSerializer,
-    (200, "text/event-stream"): OpenApiTypes.STR,
+    (200, "text/event-stream"): EVENTS,
     **errors(400, 401, 404, 409, 429, 503),
 }
 
 
 class Chat(APIView):
+    throttle_classes = [throttles.Chat]
+
     @extend_schema(tags=["chat"], parameters=[KEY], request=ChatRequestSerializer, responses=ANSWERED)
     def post(self, request: Request) -> HttpResponseBase:
         """Ask a question. `stream: true` or `Accept: text/event-stream`: events meta, token, citation, done, error."""
@@ -54,6 +55,8 @@ class Chat(APIView):
 
 
 class Ask(APIView):
+    throttle_classes = [throttles.Chat]
+
     @extend_schema(tags=["chat"], parameters=[KEY], request=QuestionSerializer, responses=ANSWERED)
     def post(self, request: Request, conversation_id: UUID) -> HttpResponseBase:
         """Ask a question in this conversation, as POST /chat does."""
@@ -63,6 +66,8 @@ class Ask(APIView):
 
 
 class Regenerate(APIView):
+    throttle_classes = [throttles.Chat]
+
     @extend_schema(tags=["chat"], request=RegenerateSerializer, responses=ANSWERED)
     def post(self, request: Request, message_id: UUID) -> HttpResponseBase:
         """Another answer to a question, given by its id or that of its answer. It takes the place of all that follows
@@ -76,6 +81,8 @@ class Regenerate(APIView):
 
 
 class Edit(APIView):
+    throttle_classes = [throttles.Chat]
+
     @extend_schema(tags=["chat"], request=QuestionSerializer, responses=ANSWERED)
     def post(self, request: Request, message_id: UUID) -> HttpResponseBase:
         """Ask another question in the place of this one; what followed it is replaced."""
@@ -97,7 +104,7 @@ class StoredMessage(APIView):
         tags=["chat"],
         responses={
             200: AnswerSerializer,
-            (200, "text/event-stream"): OpenApiTypes.STR,
+            (200, "text/event-stream"): EVENTS,
             202: PendingSerializer,
             **errors(401, 404, 409),
         },
@@ -118,8 +125,8 @@ class StoredMessage(APIView):
 
 def _ask(request: Request, asked: dict[str, Any], conversation_id: UUID | None) -> HttpResponseBase:
     key = request.headers.get("Idempotency-Key", "")
-    if len(key) > LONGEST_KEY or not key.isprintable():
-        raise ValidationError({"Idempotency-Key": [f"Give up to {LONGEST_KEY} printable characters."]})
+    if len(key) > LONGEST_KEY or not (key.isascii() and key.isprintable()):
+        raise ValidationError({"Idempotency-Key": [f"Give up to {LONGEST_KEY} printable characters in ASCII."]})
     exchange = services.begin(
         cast(User, request.user),
         asked["message"],

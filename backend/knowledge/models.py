@@ -177,6 +177,9 @@ class SyncRun(models.Model):
     full = models.BooleanField(default=False, help_text="Every file is hashed, also where size and time are unchanged.")
     requested_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
+    compared_at = models.DateTimeField(
+        null=True, blank=True, help_text="From then on answers could be given from what was indexed."
+    )
     finished_at = models.DateTimeField(null=True, blank=True)
     progress: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(default=dict)
     report: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(default=dict)
@@ -188,3 +191,20 @@ class SyncRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.trigger} sync, {self.state}"
+
+
+class IndexOwner(models.Model):
+    """The one row tells which process follows the folder and writes an index that several read, as it said itself. What
+    makes it the only one is its lock.
+    """
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    name = models.CharField(max_length=120)
+    since = models.DateTimeField()
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="one_index_owner")]
+
+    def __str__(self) -> str:
+        return self.name

@@ -7,23 +7,27 @@ very first start (no sync was ever complete) it also means that everything found
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
+from django.utils import timezone
 
 from backend.api.checks import Check
 from backend.knowledge.index import get_index, is_open
-from backend.knowledge.selectors import latest_sync
+from backend.knowledge.models import SyncState
+from backend.knowledge.selectors import current_owner, is_being_refilled, latest_sync
 from vectorstore.errors import IndexUnavailable, RerankerUnavailable
+
+TAKEN_AFTER = timedelta(seconds=30)  # an owner that lives looks at requests twice a second, unless a sync is under way
 
 _compared = threading.Event()
 
 
-def mark_compared(enough: bool = True) -> None:
-    """Note that the folder was compared since the start, if that is `enough` to answer from what is indexed."""
-    if enough:
-        _compared.set()
+def mark_compared() -> None:
+    """Note that the folder was compared since the start, so that answers may be given from what is indexed."""
+    _compared.set()
 
 
 def was_compared() -> bool:
@@ -32,19 +36,27 @@ def was_compared() -> bool:
 
 
 def check_index() -> Check:
-    if not is_open():
+    if not (is_open() or settings.ENV.vectors_shared):
         return Check(ok=False, detail="the index is not open in this process")
-    index = get_index()
     try:
+        index = get_index()
         index.vectors.ping()
+        passages = index.vectors.count()
     except IndexUnavailable as error:
         return Check(ok=False, detail=str(error))
     if not _compared.is_set():
         run = latest_sync()
+        if run and run.state == SyncState.REQUESTED and timezone.now() - run.requested_at > TAKEN_AFTER:
+            return Check(ok=False, detail="no process that owns the index compares the folder: start one")
         progress = run.progress if run else {}
         done, total = progress.get("done", 0), progress.get("total", 0)
         return Check(ok=False, detail=f"the first sync is under way: {done} of {total} files")
-    return Check(ok=True, detail=f"{index.vectors.count()} passages")
+    if is_being_refilled():
+        return Check(ok=False, detail=f"the vectors were lost and are made anew: {passages} so far")
+    detail = f"{passages} passages"
+    if settings.ENV.vectors_shared and settings.ENV.tasks == "inside" and current_owner() is None:
+        detail += ", but no process follows the folder at the moment"
+    return Check(ok=True, detail=detail)
 
 
 def check_reranker(**_: Any) -> list[CheckMessage]:

@@ -11,12 +11,14 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import Left, Substr
+from django.utils import timezone
 from langchain_core.documents import Document
 
 from backend.api.compiled import Compiled
 from backend.knowledge.index import KnowledgeIndex, configured_reranker
 from backend.knowledge.models import (
     Chunk,
+    IndexOwner,
     Source,
     SourceState,
     SourceVersion,
@@ -31,6 +33,8 @@ from backend.knowledge.sync import folder_identity
 if TYPE_CHECKING:
     from vectorstore.retriever import HybridRetriever
 
+LOSS = "loss"  # the trigger of a repair after the vector store has lost everything
+FRESH = timedelta(seconds=60)  # the owner of the index tells every ten seconds that it lives
 
 # What a passage's Document carries in its metadata, and the column it comes from.
 PASSAGE_FIELDS = {
@@ -181,6 +185,21 @@ def latest_sync() -> SyncRun | None:
 def was_ever_complete() -> bool:
     """Whether the folder was compared completely at least once in the life of this database."""
     return SyncRun.objects.filter(state=SyncState.DONE, task=Task.SYNC).exists()
+
+
+def was_compared_since(moment: datetime) -> bool:
+    """Whether the owner of the index has compared the folder since then."""
+    return SyncRun.objects.filter(compared_at__gte=moment).exists()
+
+
+def is_being_refilled() -> bool:
+    """Whether the vectors are made anew because their server lost them."""
+    return SyncRun.objects.filter(trigger=LOSS, state__in=(SyncState.REQUESTED, SyncState.RUNNING)).exists()
+
+
+def current_owner() -> IndexOwner | None:
+    """The process that follows the folder for all, if one has said so lately."""
+    return IndexOwner.objects.filter(seen_at__gte=timezone.now() - FRESH).first()
 
 
 def read_span(version_id: str, start: int, end: int) -> str | None:

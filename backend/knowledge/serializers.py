@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rest_framework import serializers
 
+from backend.api.given import Body, Given
 from backend.knowledge.models import Chunk, Source, SourceState, SyncRun, SyncState
 
 
@@ -15,10 +14,8 @@ class MomentField(serializers.DateTimeField):
     }
 
 
-class SourceFilterSerializer(serializers.Serializer[None]):
-    """Which sources to look in. Every condition that is given must be met; a name that is none is refused, so that a
-    slip of the pen never widens the search.
-    """
+class SourceFilterSerializer(Given):
+    """Which sources to look in. Every condition that is given must be met."""
 
     source = serializers.CharField(  # type: ignore[assignment]  # the contract's name, which DRF also uses
         max_length=1024, required=False, help_text="Path of a file, or of a folder, below the watched folder."
@@ -37,12 +34,6 @@ class SourceFilterSerializer(serializers.Serializer[None]):
         help_text="Files modified at this moment or later. A date alone is its beginning; without a zone it is UTC.",
     )
     before = MomentField(required=False, help_text="Files modified earlier than this moment, which is left out itself.")
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):
-            there_are = f"There is no such name here; there are {', '.join(self.fields)}."
-            raise serializers.ValidationError({name: [there_are] for name in unknown[:10]})
-        return super().to_internal_value(data)
 
 
 class SearchRequestSerializer(SourceFilterSerializer):
@@ -126,7 +117,7 @@ class ChunkSerializer(serializers.ModelSerializer[Chunk]):
         read_only_fields = fields
 
 
-class SyncRequestSerializer(serializers.Serializer[None]):
+class SyncRequestSerializer(Body):
     full = serializers.BooleanField(required=False, default=False, help_text="Hash every file.")
 
 

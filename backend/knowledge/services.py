@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.utils import timezone
 
 from backend.knowledge import reconcile, reindex
 from backend.knowledge.index import IndexBusy, get_index, is_open
-from backend.knowledge.models import SyncRun, SyncState, Task
+from backend.knowledge.models import Chunk, IndexOwner, Source, SourceState, SyncRun, SyncState, Task
 from backend.knowledge.readiness import mark_compared
 from backend.knowledge.rebuild import Rebuild, needs_rebuild
-from backend.knowledge.selectors import was_ever_complete
+from backend.knowledge.selectors import LOSS, is_being_refilled, was_ever_complete
 from backend.knowledge.sync import (
     FolderLooksUnmounted,
     OnProgress,
@@ -33,6 +35,7 @@ from loaders.errors import FolderUnavailable
 from loaders.folder import scan
 from loaders.ocr import Reading
 from loaders.parser import Limits, Parser
+from vectorstore import spans
 from vectorstore.embeddings import load_embeddings, tokenizer_path
 from vectorstore.errors import EmbeddingsUnavailable, IndexUnavailable
 
@@ -41,6 +44,8 @@ logger = logging.getLogger(__name__)
 PARSER_IDLE_SECONDS = 60.0  # then its memory is given back
 KEPT_RUNS = 200  # rows of old syncs that are kept for the record
 STOPPED = "stopped before it was complete; the next start goes on"
+ENDED = "the process ended before it was complete"
+INTERRUPTED = (STOPPED, ENDED)  # nothing is wrong with what was asked for
 TOUCHING = ("added", "changed", "moved", "removed", "failed")  # counts of a report that are worth a line in the log
 
 _one_at_a_time = threading.Lock()
@@ -62,6 +67,7 @@ def sync(
     return carry_out(SyncRun.objects.create(trigger=trigger, full=full), on_progress, stopping)
 
 
+@spans.traced("sync")
 def carry_out(
     run: SyncRun, on_progress: OnProgress | None = None, stopping: Callable[[], bool] = lambda: False
 ) -> SyncRun:
@@ -79,7 +85,7 @@ def carry_out(
             else:
                 report = _reconcile(run, on_progress, stopping)
         except (FolderUnavailable, FolderLooksUnmounted) as error:
-            mark_compared()
+            _note_compared(run)
             return _finish(run, SyncState.FAILED, error=str(error))
         except BaseException as error:
             _finish(run, SyncState.FAILED, error=f"{type(error).__name__}: {error}")
@@ -137,11 +143,19 @@ def _sync(run: SyncRun, on_progress: OnProgress | None, stopping: Callable[[], b
     first_ever = not was_ever_complete()
     work = Sync(settings.ENV.knowledge_dir, get_index(), _get_parser(), run, recorder, stopping)
     plan = work.compare()
-    mark_compared(not first_ever)
+    if not first_ever:
+        _note_compared(run)
     report = work.apply(plan)
-    if not stopping():
-        mark_compared()
+    if first_ever and not stopping():
+        _note_compared(run)
     return report
+
+
+def _note_compared(run: SyncRun) -> None:
+    """Answers may be given from what is indexed, by this process and by those that read along."""
+    run.compared_at = timezone.now()
+    run.save(update_fields=["compared_at"])
+    mark_compared()
 
 
 def _reconcile(run: SyncRun, on_progress: OnProgress | None, stopping: Callable[[], bool]) -> dict[str, Any]:
@@ -186,6 +200,17 @@ def request_sync(trigger: str, *, full: bool = False, task: Task = Task.SYNC) ->
     return waiting or SyncRun.objects.create(trigger=trigger, full=full, task=task)
 
 
+def read_again(source_ids: Iterable[UUID], trigger: str) -> int:
+    """Have the process that owns the index read these files again, whether or not they changed; how many there are.
+    What answers from them goes on answering until then.
+    """
+    there = Source.objects.filter(pk__in=list(source_ids)).exclude(state=SourceState.REMOVED)
+    number = there.update(digest="", mtime_ns=0)
+    if number:
+        request_sync(trigger)
+    return number
+
+
 def sync_or_request(
     trigger: str, *, full: bool = False, task: Task = Task.SYNC, on_progress: OnProgress | None = None
 ) -> SyncRun:
@@ -217,10 +242,27 @@ def preview() -> dict[str, list[str]]:
     }
 
 
+def note_owner(name: str, since: datetime) -> None:
+    """Say that this process owns the index, and lives."""
+    IndexOwner.objects.update_or_create(id=1, defaults={"name": name, "since": since, "seen_at": timezone.now()})
+
+
+def forget_owner(name: str) -> None:
+    """Say that this process does not own the index any more."""
+    IndexOwner.objects.filter(name=name).delete()
+
+
+def mend_lost_vectors() -> None:
+    """Have all vectors made again when the server that keeps them has come back without any. IndexUnavailable."""
+    if not get_index().vectors.count() and Chunk.objects.exists() and not is_being_refilled():
+        logger.error("the vector store has lost everything; it is filled again")
+        SyncRun.objects.create(trigger=LOSS, task=Task.REPAIR)
+
+
 def close_interrupted_runs() -> None:
     """Rows that a killed process left as running did not finish; called by the owner of the index at its start."""
     SyncRun.objects.filter(state=SyncState.RUNNING).update(
-        state=SyncState.FAILED, error="the process ended before it was complete", finished_at=timezone.now()
+        state=SyncState.FAILED, error=ENDED, finished_at=timezone.now()
     )
 
 
@@ -240,9 +282,11 @@ def _finish(run: SyncRun, state: SyncState, report: dict[str, Any] | None = None
     run.state, run.error, run.finished_at = state, error, timezone.now()
     run.report = report or {}
     run.save()
+    spans.note({"footnote.task": run.task, "footnote.trigger": run.trigger, "footnote.state": run.state})
     old = SyncRun.objects.values_list("pk", flat=True)[KEPT_RUNS:]
     SyncRun.objects.filter(pk__in=list(old)).delete()
     if error:
+        spans.fail("stopped" if error == STOPPED else "failed")
         logger.log(logging.INFO if error == STOPPED else logging.ERROR, "%s (%s): %s", run.task, run.trigger, error)
     elif any(run.report.get(name) for name in TOUCHING):
         counts = {name: value for name, value in run.report.items() if name != "names" and value}

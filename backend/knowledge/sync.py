@@ -34,6 +34,7 @@ from loaders.folder import FileEntry, Problem, Scan, hash_file, scan
 from loaders.model import LoadedSource
 from loaders.parser import Parser
 from loaders.sidecar import Sidecar, resolve
+from vectorstore import spans
 from vectorstore.embeddings import Embedder, embed_passages
 from vectorstore.lexical import LexicalEntry
 from vectorstore.store import VectorStore
@@ -158,6 +159,7 @@ class Sync:
         self.recipe = current_recipe()
         self.sidecars: Mapping[str, Sidecar] = {}
 
+    @spans.traced("compare")
     def compare(self) -> Work:
         """The first half: mend what a crash left, compare, and commit that removed files stop answering.
 
@@ -174,6 +176,7 @@ class Sync:
         sources = self._announce(plan)
         return [(entry, digest, sources[entry.path]) for entry, digest, _ in plan.read]
 
+    @spans.traced("apply")
     def apply(self, work: Work) -> SyncReport:
         """The second half: read, embed and write what is new, then forget what is gone."""
         self.on_progress(Progress("reading", 0, len(work)))
@@ -248,6 +251,7 @@ class Sync:
             self._write(batch)
         self.on_progress(Progress("reading", len(files), len(files), written + waiting_chunks, pages))
 
+    @spans.traced("read", many=True)
     def _read(self, entry: FileEntry, digest: str, source: Source) -> Read | None:
         """Parse one file. A file that cannot be read is recorded and never stops the rest."""
         path = self.folder / entry.path
@@ -285,6 +289,7 @@ class Sync:
         self.report.failed.append((entry.path, reason))
         logger.warning("%s: %s", entry.path, reason)
 
+    @spans.traced("write", many=True)
     def _write(self, batch: list[Read]) -> None:
         self._index_new_chunks([row for read in batch for row in read.rows])
         stale: list[str] = []

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import TooManyFilesSent
+from django.core.exceptions import TooManyFieldsSent, TooManyFilesSent
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
 from django.http.multipartparser import MultiPartParser as DjangoParser
@@ -55,6 +55,8 @@ class UploadParser(MultiPartParser):
             raise ParseError(f"The body is not a valid multipart form: {error}") from None
         except TooManyFilesSent:
             raise PayloadTooLarge(f"At most {settings.DATA_UPLOAD_MAX_NUMBER_FILES} files at a time.") from None
+        except TooManyFieldsSent:
+            raise PayloadTooLarge("There are too many fields beside the files.") from None
         return DataAndFiles(data, files)
 
 
@@ -169,16 +171,19 @@ def delete(source: Source) -> None:
     mark_removed([source])
 
 
-def remove_drafts() -> None:
-    """Delete what killed uploads left behind; called by the owner of the index at its start."""
-    for left in Path(settings.FILE_UPLOAD_TEMP_DIR).iterdir():
-        with contextlib.suppress(OSError):
-            left.unlink()
+def remove_drafts(older_than: float = 0.0) -> None:
+    """Delete what killed uploads left behind, at the start of a process.
+
+    older_than: seconds since it was last written, where
+    other processes may be in the middle of an upload.
+    """
+    drafts = list(Path(settings.FILE_UPLOAD_TEMP_DIR).iterdir())
     for folder, _, names in os.walk(settings.ENV.knowledge_dir):
-        for name in names:
-            if name.startswith(DRAFT):
-                with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(folder, name))  # noqa: PTH108, PTH118 (of a walk by os)
+        drafts += [Path(folder, name) for name in names if name.startswith(DRAFT)]
+    for draft in drafts:
+        with contextlib.suppress(OSError):
+            if time.time() - draft.stat().st_ctime >= older_than:
+                draft.unlink()
 
 
 def _put(file: TemporaryUploadedFile, target: Path) -> None:

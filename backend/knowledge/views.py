@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.http import Http404
@@ -15,8 +15,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from backend.accounts.models import User
 from backend.api.errors import Unavailable
 from backend.api.schema import errors
+from backend.audit.models import Action
+from backend.audit.services import record
 from backend.knowledge import selectors, services, uploads
 from backend.knowledge.index import IndexBusy, get_index
 from backend.knowledge.models import Chunk, Source, SourceState
@@ -32,14 +35,17 @@ from backend.knowledge.serializers import (
     UploadSerializer,
 )
 from backend.knowledge.uploads import UploadParser
+from backend.throttling import throttles
 from vectorstore.errors import IndexUnavailable
 
 
 class Search(APIView):
+    throttle_classes = [throttles.Search]
+
     @extend_schema(
         tags=["knowledge"],
         parameters=[SearchRequestSerializer],
-        responses={200: SearchResponseSerializer, **errors(400, 401, 503)},
+        responses={200: SearchResponseSerializer, **errors(400, 401, 429, 503)},
     )
     def get(self, request: Request) -> Response:
         """Ranked passages with scores; no model is asked."""
@@ -60,6 +66,7 @@ class Search(APIView):
 class Sources(ListAPIView[Source]):
     serializer_class = SourceSerializer
     parser_classes = [UploadParser]
+    throttle_classes = [throttles.Upload]
 
     def get_permissions(self) -> list[BasePermission]:
         return [IsAdminUser() if self.request.method == "POST" else IsAuthenticated()]
@@ -76,7 +83,7 @@ class Sources(ListAPIView[Source]):
     @extend_schema(
         tags=["knowledge"],
         request={"multipart/form-data": UploadSerializer},
-        responses={202: UploadedSerializer, **errors(400, 401, 403, 413, 415, 503)},
+        responses={202: UploadedSerializer, **errors(400, 401, 403, 413, 415, 429, 503)},
     )
     def post(self, request: Request) -> Response:
         """Put files into the watched folder, each replacing the one of its name; they are indexed within seconds."""
@@ -85,6 +92,7 @@ class Sources(ListAPIView[Source]):
         )
         form.is_valid(raise_exception=True)
         rows = uploads.store(form.validated_data["files"], form.validated_data["folder"])
+        record(Action.SOURCE_UPLOADED, request, cast(User, request.user), paths=[row.path for row in rows])
         services.request_sync("upload")
         return Response({"count": len(rows), "results": SourceSerializer(rows, many=True).data}, status=202)
 
@@ -112,6 +120,7 @@ class SourceDetail(RetrieveAPIView[Source]):
         """Delete a source's file from the watched folder; nothing answers from it any more, from now on."""
         source = get_object_or_404(Source.objects.exclude(state=SourceState.REMOVED), pk=source_id)
         uploads.delete(source)
+        record(Action.SOURCE_DELETED, request, cast(User, request.user), path=source.path)
         services.request_sync("delete")
         return Response(status=204)
 
@@ -122,7 +131,7 @@ class SourceDetail(RetrieveAPIView[Source]):
 class SourceChunks(ListAPIView[Chunk]):
     serializer_class = ChunkSerializer
 
-    @extend_schema(tags=["knowledge"], responses={200: ChunkSerializer(many=True), **errors(401, 404)})
+    @extend_schema(tags=["knowledge"], responses={200: ChunkSerializer(many=True), **errors(400, 401, 404)})
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The passages of a source in reading order, as they are searched and quoted."""
         return super().get(request, *args, **kwargs)
@@ -155,5 +164,6 @@ class SyncView(APIView):
         """Ask for a comparison of the folder with the index now."""
         form = SyncRequestSerializer(data=request.data)
         form.is_valid(raise_exception=True)
+        record(Action.SYNC_REQUESTED, request, cast(User, request.user), full=form.validated_data["full"])
         run = services.request_sync("api", full=form.validated_data["full"])
         return Response(SyncRunSerializer(run).data, status=202)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema_field
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail
 
-from backend.api.schema import MEANINGS
+from backend.api.given import OpenBody
+from backend.api.schema import MEANINGS, event
 from backend.chat.memory import REMEMBERED
 from backend.chat.serializers import LONGEST_MESSAGE, CitationSerializer, GroundingSerializer, PassageSerializer
 from backend.openai_api.errors import unsupported
@@ -56,22 +56,22 @@ class ContentField(serializers.JSONField):
     """A text, or text parts."""
 
 
-class ChatMessageSerializer(serializers.Serializer[None]):
+class ChatMessageSerializer(OpenBody):
     role = serializers.ChoiceField(choices=["user", "assistant", *IGNORED_ROLES])
     content = ContentField(required=False, allow_null=True, default=None)
 
 
-class StreamOptionsSerializer(serializers.Serializer[None]):
+class StreamOptionsSerializer(OpenBody):
     include_usage = serializers.BooleanField(required=False, allow_null=True, default=False)
 
 
-class KeptInSerializer(serializers.Serializer[None]):
+class KeptInSerializer(OpenBody):
     conversation_id = serializers.UUIDField(
         required=False, allow_null=True, default=None, help_text="With `store`: the conversation to go on with."
     )
 
 
-class CompletionRequestSerializer(serializers.Serializer[None]):
+class CompletionRequestSerializer(OpenBody):
     model = serializers.CharField(max_length=200, help_text="A chat model of GET /v1/models, for instance `footnote`.")
     messages = ChatMessageSerializer(many=True, allow_empty=False, max_length=MOST_MESSAGES)  # type: ignore[call-arg]
     stream = serializers.BooleanField(required=False, allow_null=True, default=False)
@@ -198,7 +198,10 @@ class ModelListSerializer(serializers.Serializer[None]):
     data = ModelSerializer(many=True)  # type: ignore[assignment]  # OpenAI's name, which DRF also uses
 
 
-@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
+A_TEXT = {"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT}
+
+
+@extend_schema_field({"oneOf": [A_TEXT, {"type": "array", "items": A_TEXT, "minItems": 1, "maxItems": MOST_TEXTS}]})
 class TextsField(serializers.JSONField):
     """A text or a list of texts, as a list."""
 
@@ -216,7 +219,7 @@ class TextsField(serializers.JSONField):
         return texts
 
 
-class EmbeddingRequestSerializer(serializers.Serializer[None]):
+class EmbeddingRequestSerializer(OpenBody):
     model = serializers.CharField(max_length=200, help_text="The embedding model of GET /v1/models.")
     input = TextsField(help_text=f"Up to {MOST_TEXTS} texts of up to {LONGEST_TEXT:,} characters.")
     encoding_format = serializers.ChoiceField(
@@ -262,4 +265,4 @@ def errors(*statuses: int) -> dict[int, OpenApiResponse]:
     return {status: OpenApiResponse(OpenAIErrorSerializer, MEANINGS[status]) for status in sorted(wanted)}
 
 
-EVENT_STREAM = {(200, "text/event-stream"): OpenApiTypes.STR}
+EVENT_STREAM = {(200, "text/event-stream"): event()}

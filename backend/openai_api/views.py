@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 import numpy as np
+from django.conf import settings
 from django.http import HttpResponseBase
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
@@ -31,6 +32,7 @@ from backend.openai_api.serializers import (
     errors,
 )
 from backend.openai_api.wire import Completion
+from backend.throttling import throttles
 from chains.context import count_tokens
 from chains.model import Done
 from chains.prompts import load_prompt
@@ -43,6 +45,8 @@ class OpenAIView(APIView):
 
 
 class ChatCompletions(OpenAIView):
+    throttle_classes = [throttles.Chat]
+
     @extend_schema(
         tags=["openai"],
         request=CompletionRequestSerializer,
@@ -66,7 +70,8 @@ class ChatCompletions(OpenAIView):
             )
         else:
             answering = services.answer(user, said.question, said.history, prompt=prompt, whole=whole)
-        completion = Completion(asked["model"], load_prompt(prompt).label, request.build_absolute_uri("/")[:-1])
+        site = settings.ENV.public_url or request.build_absolute_uri("/")[:-1]
+        completion = Completion(asked["model"], load_prompt(prompt).label, site)
         if asked["stream"]:
             include_usage = (asked["stream_options"] or {}).get("include_usage")
             return sse.stream(completion, answering, include_usage=bool(include_usage))
@@ -92,6 +97,8 @@ class ModelDetail(OpenAIView):
 
 
 class Embeddings(OpenAIView):
+    throttle_classes = [throttles.Chat]
+
     @extend_schema(
         tags=["openai"],
         request=EmbeddingRequestSerializer,

@@ -1,1 +1,1 @@
-"""One small file per job; tasks/scheduler.py says when each runs."""
+"""One small file per job: `run()` does it, and returns what it did in counts, or raises. tasks/table.py says when."""

@@ -1,14 +1,42 @@
-"""A server per test, killed afterwards; the converted embedding model is shared."""
+"""A server per test, killed afterwards; the converted embedding model is shared. Databases are the test's own."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.acceptance.server import Server
 from vectorstore.embeddings import Embedder
+
+HOME = os.environ.get("TEST_DATABASE_URL") or "postgresql:///postgres"  # beside which databases are made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
+    """Makes a DATABASE_URL of a database that is empty."""
+    if request.param == "sqlite":
+        yield lambda: ""
+        return
+    try:
+        home = psycopg.connect(HOME, autocommit=True)
+    except psycopg.OperationalError as error:
+        pytest.skip(f"PostgreSQL does not answer: {error}")
+    names: list[str] = []
+
+    def make() -> str:
+        names.append(f"footnote_test_{os.getpid()}_{len(names)}")
+        home.execute(f'CREATE DATABASE "{names[-1]}"')
+        address, _, _ = HOME.rpartition("/")
+        return f"{address}/{names[-1]}"
+
+    yield make
+    for name in names:
+        home.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    home.close()
 
 
 @pytest.fixture

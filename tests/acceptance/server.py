@@ -15,29 +15,33 @@ from typing import Any, Self
 
 import httpx
 
-from backend.environment import BASE_DIR, Environment
+from backend.environment import BASE_DIR, as_unset
 
-PATIENCE = 60.0  # seconds; what is waited for takes a few
+PATIENCE = 60.0  # seconds; a request takes a few at the most
+WAITS = 180.0  # seconds for what processes do: those of `make up` need a minute to start where other tests run beside
 PASSWORD = "seven-green-bicycles"
 
 
 class Server:
-    """`manage.py serve` over `data` and `knowledge`, with every other setting at its default."""
+    """`manage.py serve` (or another command that goes on) over `data` and `knowledge`, with every other setting at its
+    default.
+    """
 
-    def __init__(self, data: Path, knowledge: Path, **settings: str) -> None:
+    def __init__(self, data: Path, knowledge: Path, *, command: str = "serve", **settings: str) -> None:
+        self.command = command
         self.data = data
         self.knowledge = knowledge
         self.port = free_port()
         given = {"DATA_DIR": str(data), "KNOWLEDGE_DIR": str(knowledge), "PORT": str(self.port), **settings}
-        self.environment = os.environ | {str(f.alias): "" for f in Environment.model_fields.values()} | given
+        self.environment = os.environ | as_unset() | given
         self.environment.pop("DJANGO_SETTINGS_MODULE", None)  # the tests' own
         self.process: subprocess.Popen[bytes] | None = None
-        self.log = data.with_suffix(".log")
+        self.log = data.with_name(f"{data.name}-{command}-{self.port}.log")
 
     def start(self, *, wait: bool = True) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "serve"],
+                [sys.executable, "manage.py", self.command],
                 cwd=BASE_DIR,
                 env=self.environment,
                 stdout=log,
@@ -55,9 +59,27 @@ class Server:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=WAITS,
             check=False,
         )
+
+    def make_staff(self, name: str = "operator") -> None:
+        """An account that may change what is known, with the password of all."""
+        made = subprocess.run(
+            [sys.executable, "manage.py", "createsuperuser", "--noinput"],
+            cwd=BASE_DIR,
+            env=self.environment
+            | {
+                "DJANGO_SUPERUSER_USERNAME": name,
+                "DJANGO_SUPERUSER_EMAIL": f"{name}@example.org",
+                "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
+            },
+            capture_output=True,
+            text=True,
+            timeout=WAITS,
+            check=False,
+        )
+        assert made.returncode == 0, made.stderr
 
     def is_ready(self) -> bool:
         try:
@@ -66,11 +88,11 @@ class Server:
             return False
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + WAITS
         while not condition():
             assert self.process is not None
             assert self.process.poll() is None, f"the server ended: {self.log.read_text()}"
-            assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {what}\n{self.log.read_text()}"
+            assert time.monotonic() < deadline, f"not within {WAITS:.0f} s: {what}\n{self.log.read_text()}"
             time.sleep(0.05)
 
     def interrupt(self) -> int:

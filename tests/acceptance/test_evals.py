@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from backend.environment import BASE_DIR, Environment
+from backend.environment import BASE_DIR, as_unset
 from evals.model_server import Messages, ModelServer, running_model_server
 from evals.samples import load_dataset
 from tests.acceptance.server import PASSWORD, Client, Server, serving
@@ -26,7 +26,7 @@ PATIENCE = 120.0  # seconds; the runs take a few each
 
 def plain_environment(**settings: str) -> dict[str, str]:
     """Every setting of the product at its default, and these."""
-    environment = os.environ | {str(field.alias): "" for field in Environment.model_fields.values()} | settings
+    environment = os.environ | as_unset() | settings
     environment.pop("DJANGO_SETTINGS_MODULE", None)  # the tests' own
     return environment
 

@@ -39,6 +39,15 @@ def user(make_user: Callable[[str], User]) -> User:
 
 
 @pytest.fixture
+def root(make_user: Callable[[str], User]) -> User:
+    """Staff who may do everything."""
+    user = make_user("root")
+    user.is_staff = user.is_superuser = True
+    user.save()
+    return user
+
+
+@pytest.fixture
 def client_of() -> Callable[[User], APIClient]:
     """A client signed in as a user, as a browser would be: through POST /login."""
 
@@ -54,6 +63,13 @@ def client_of() -> Callable[[User], APIClient]:
 @pytest.fixture
 def client(user: User, client_of: Callable[[User], APIClient]) -> APIClient:
     return client_of(user)
+
+
+@pytest.fixture
+def staff(user: User, client: APIClient) -> APIClient:
+    """The client, whose user is staff."""
+    User.objects.filter(pk=user.pk).update(is_staff=True)
+    return client
 
 
 def searched_sources(client: APIClient, *, question: str, **filters: str) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from backend.environment import BASE_DIR, Environment, read_environment
+from backend.environment import BASE_DIR, Environment, as_unset, read_environment
 
 GOOD_KEY = "n2Fv8sQ1pLx7Zr4Tb9Wc3Yd6Me5Kg0Hj"
 
@@ -77,12 +77,61 @@ def test_loopback_is_not_production(given: pytest.MonkeyPatch, host: str) -> Non
         ("RERANKER_OPTIONS", "model=small"),
         ("RERANKER_OPTIONS", '["small"]'),
         ("RERANK_DEPTH", "0"),
+        ("EMAIL_URL", "http://mail.example.org"),
+        ("EMAIL_URL", "smtp://ada:s3cret/@mail.example.org"),
+        ("EMAIL_FROM", "Footnote"),
+        ("EMAIL_FROM", "Footnote <a@example.org>\r\nBcc: eve@example.org"),
+        ("ADMIN_EMAILS", "ada@example.org, eve"),
+        ("SYNC_INTERVAL", "-1"),
+        ("TIME_ZONE", "Middle-earth/Shire"),
+        ("TIME_ZONE", "../../etc/passwd"),
+        ("SCHEDULE_HISTORY", "0 25 * * *"),
+        ("SCHEDULE_TOKENS", "nightly"),
+        ("SCHEDULE_COMPACT", "0 0 31 2 *"),
+        ("TASKS", "threads"),
     ],
 )
 def test_a_bad_value_is_named(given: pytest.MonkeyPatch, name: str, value: str) -> None:
     given.setenv(name, value)
     with pytest.raises(ImproperlyConfigured, match=name):
         read_environment()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        ("THROTTLE_", "lots", "write limits like this: 60/minute; 1000/day"),
+        ("THROTTLE_", "5/fortnight", "write limits like this: 60/minute; 1000/day"),
+        ("SCHEDULE_", "nightly", "it has five fields, as in `0 2 [*] [*] [*]`"),
+    ],
+)
+def test_every_bad_limit_and_schedule_is_told_how_it_is_written(
+    given: pytest.MonkeyPatch, kind: str, value: str, said: str
+) -> None:
+    names = [name for name in as_unset() if name.startswith(kind)]
+    assert len(names) >= 6
+    for name in names:
+        with given.context() as one:
+            one.setenv(name, value)
+            with pytest.raises(ImproperlyConfigured, match=f"{name}: .*{said}"):
+                read_environment()
+
+
+def test_a_wrong_mail_server_is_refused_without_its_password(given: pytest.MonkeyPatch) -> None:
+    given.setenv("EMAIL_URL", "smtp://ada:s3cret/@mail.example.org:587")
+    with pytest.raises(ImproperlyConfigured, match="EMAIL_URL") as error:
+        read_environment()
+    assert "s3cret" not in str(error.value)
+    assert error.value.__cause__ is None
+
+
+def test_a_mail_server_is_read(given: pytest.MonkeyPatch) -> None:
+    assert read_environment().mail_server is None
+    given.setenv("EMAIL_URL", "smtps://ada:s3cret@mail.example.org")
+    given.setenv("ADMIN_EMAILS", "ada@example.org, bob@example.org,")
+    env = read_environment()
+    assert str(env.mail_server) == "smtps://mail.example.org:465"
+    assert env.admin_emails == ["ada@example.org", "bob@example.org"]
 
 
 def test_a_reranker_and_its_options_are_read(given: pytest.MonkeyPatch) -> None:
@@ -97,6 +146,25 @@ def test_an_empty_value_is_the_default(given: pytest.MonkeyPatch) -> None:
     assert read_environment().port == 8000
 
 
+def test_an_empty_schedule_is_off_and_an_unset_one_the_default(given: pytest.MonkeyPatch) -> None:
+    given.setenv("SCHEDULE_HISTORY", "")
+    given.setenv("SCHEDULE_TOKENS", "  30  4 * * MON ")
+    given.delenv("SCHEDULE_REPORT", raising=False)
+    env = read_environment()
+    assert (env.schedule_history, env.schedule_tokens, env.schedule_report) == ("", "30 4 * * MON", "0 8 * * *")
+
+
+def test_unset_is_every_default(given: pytest.MonkeyPatch) -> None:
+    defaults = {name: field.default for name, field in Environment.model_fields.items()}
+    for name, value in as_unset().items():
+        given.setenv(name, value)
+    env = read_environment().model_dump()
+    paths = {"data_dir", "knowledge_dir"}
+    assert {name: env[name] for name in env if name not in paths} == {
+        name: defaults[name] for name in defaults if name not in paths
+    }
+
+
 def test_relative_paths_start_at_the_project(given: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given.setenv("KNOWLEDGE_DIR", "docs")
     given.chdir(tmp_path)
@@ -109,3 +177,45 @@ def test_every_setting_is_in_the_example_and_in_the_readme() -> None:
     for field in Environment.model_fields.values():
         assert f"# {field.alias}=" in example, field.alias
         assert f"`{field.alias}`" in readme, field.alias
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"VECTOR_STORE": "milvus"}, "VECTOR_STORE"),
+        ({"VECTOR_STORE": "pgvector"}, "DATABASE_URL"),
+        ({"VECTOR_STORE": "pgvector", "DATABASE_URL": "sqlite:///x"}, "DATABASE_URL"),
+        ({"VECTOR_STORE": "pinecone"}, "PINECONE_API_KEY"),
+        ({"PINECONE_INDEX": "Upper_Case"}, "PINECONE_INDEX"),
+        ({"PINECONE_REGION": "us-east-1"}, "PINECONE_REGION"),
+        ({"PINECONE_HOST": "api.example.org"}, "PINECONE_HOST"),
+    ],
+)
+def test_a_vector_store_without_its_place_is_refused(
+    given: pytest.MonkeyPatch, values: dict[str, str], said: str
+) -> None:
+    given.delenv("DATABASE_URL", raising=False)
+    for name, value in values.items():
+        given.setenv(name, value)
+    with pytest.raises(ImproperlyConfigured, match=said):
+        read_environment()
+
+
+@pytest.mark.parametrize(
+    ("values", "shared"),
+    [
+        ({}, False),
+        ({"CHROMA_URL": "http://127.0.0.1:8000"}, True),
+        ({"VECTOR_STORE": "faiss", "CHROMA_URL": "http://127.0.0.1:8000"}, False),
+        ({"VECTOR_STORE": "pgvector", "DATABASE_URL": "postgresql:///footnote"}, True),
+        ({"VECTOR_STORE": "pinecone", "PINECONE_API_KEY": "key"}, True),
+    ],
+)
+def test_which_stores_several_processes_may_use(
+    given: pytest.MonkeyPatch, values: dict[str, str], shared: bool
+) -> None:
+    for name, value in values.items():
+        given.setenv(name, value)
+    env = read_environment()
+    assert env.vectors_shared is shared
+    assert "'key'" not in repr(env)

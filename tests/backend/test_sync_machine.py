@@ -43,7 +43,7 @@ from loaders.parser import Limits, Parser
 from tests.backend.state import state
 from vectorstore.embeddings import Embedder, tokenizer_path
 from vectorstore.lexical import LexicalIndex
-from vectorstore.store import VectorStore
+from vectorstore.stores.chroma import ChromaStore
 
 STEPS = int(os.environ.get("FOOTNOTE_STEPS", "150"))
 KILLS = int(os.environ.get("FOOTNOTE_KILLS", "5"))
@@ -99,7 +99,7 @@ def kill_before_write(number: int) -> Iterator[None]:
         return write
 
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
-        for kind, names in ((VectorStore, ("upsert", "delete")), (LexicalIndex, ("add", "delete", "commit"))):
+        for kind, names in ((ChromaStore, ("upsert", "delete")), (LexicalIndex, ("add", "delete", "commit"))):
             for name in names:
                 patch.setattr(kind, name, striking(getattr(kind, name)))
         stack.enter_context(connection.execute_wrapper(statement))

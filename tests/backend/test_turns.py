@@ -291,7 +291,7 @@ class TestAskingAgain:
         stranger = client_of(make_user("bob"))
         for message_id in (answer["message_id"], str(Message.objects.get(role="user").pk), str(uuid7())):
             path = f"/messages/{message_id}/{action}".rstrip("/")
-            body = {"message": OFFICE, "rating": 1}
+            body = {"edit": {"message": OFFICE}, "feedback": {"rating": 1}}.get(action, {})
             refused = stranger.post(path, body) if action else stranger.get(path)
             assert refused.status_code == 404
         assert (

@@ -20,12 +20,6 @@ from tests.backend.conftest import Sync
 WHALES = b"# Whales\n\nWhales sing for hours, at night.\n"
 
 
-@pytest.fixture
-def staff(user: User, client: APIClient) -> APIClient:
-    User.objects.filter(pk=user.pk).update(is_staff=True)
-    return client
-
-
 def upload(client: APIClient, *files: tuple[str, bytes], **fields: str) -> Any:
     sent = [SimpleUploadedFile(name, content) for name, content in files]
     return client.post("/sources", {"files": sent, **fields}, format="multipart")

@@ -17,7 +17,7 @@ def found(score: float, similarity: float, kind: str = "text") -> Document:
 
 
 def sentence(passage: int, cosine: float) -> Candidate:
-    return Candidate(passage, Unit(0, 12, "sentence"), "Whales sing.", cosine)
+    return Candidate(passage, Unit(0, 12, "sentence"), "Whales sing.", cosine, "Whales sing.")
 
 
 def test_nothing_found_is_declined() -> None:

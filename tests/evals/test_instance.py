@@ -18,9 +18,13 @@ def test_nothing_of_the_real_instance_is_inherited() -> None:
     assert settings["KNOWLEDGE_DIR"] == "/tmp/x/knowledge"
     assert {name for name, value in settings.items() if not value} == {
         "DATABASE_URL",
+        "VECTOR_STORE",
         "CHROMA_URL",
+        "PINECONE_API_KEY",
         "REDIS_URL",
         "EMAIL_URL",
+        "TASKS",
+        "CELERY_BROKER_URL",
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,16 +16,9 @@ from backend.knowledge.selectors import search
 from evals.model_server import DIMENSIONS, ModelServer
 from tasks.follower import FolderFollower
 from tests.folder import write
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PATIENCE = 20.0  # seconds; far above what it takes, so that a busy machine fails nothing
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {what}"
-        time.sleep(0.05)
 
 
 def state_of(path: str) -> str | None:

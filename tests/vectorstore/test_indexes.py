@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from vectorstore.errors import IndexDamaged, IndexUnavailable
 from vectorstore.lexical import LexicalEntry, LexicalIndex
-from vectorstore.store import SEARCH_EF, VectorStore
+from vectorstore.stores.chroma import SEARCH_EF, ChromaStore
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[VectorStore]:
-    store = VectorStore.open(tmp_path / "chroma", None, "test", 3)
+def store(tmp_path: Path) -> Iterator[ChromaStore]:
+    store = ChromaStore.open(tmp_path / "chroma", None, "test", 3)
     yield store
     store.close()
 
@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> Iterator[VectorStore]:
 AXES = np.eye(3, dtype=np.float32)
 
 
-def test_vectors_are_found_by_cosine_and_gone_after_deletion(store: VectorStore) -> None:
+def test_vectors_are_found_by_cosine_and_gone_after_deletion(store: ChromaStore) -> None:
     store.upsert(["a", "b", "c"], AXES, ["s1", "s1", "s2"])
     hits = store.query(np.array([0.8, 0.6, 0], np.float32), 2)
     assert [(hit.id, round(hit.score, 3)) for hit in hits] == [("a", 0.8), ("b", 0.6)]
@@ -40,14 +40,14 @@ def test_vectors_are_found_by_cosine_and_gone_after_deletion(store: VectorStore)
 
 
 def test_an_upsert_replaces_and_survives_reopening(tmp_path: Path) -> None:
-    store = VectorStore.open(tmp_path / "chroma", None, "test", 3)
+    store = ChromaStore.open(tmp_path / "chroma", None, "test", 3)
     store.upsert(["a"], AXES[:1], ["s"])
     store.upsert(["a"], AXES[1:2], ["s"])
     store.close()
-    again = VectorStore.open(tmp_path / "chroma", None, "test", 3)
+    again = ChromaStore.open(tmp_path / "chroma", None, "test", 3)
     assert again.vectors(["a", "b"])["a"] == pytest.approx(AXES[1])
     assert set(again.vectors(["a", "b"])) == {"a"}
-    other = VectorStore.open(tmp_path / "chroma", None, "other", 3)
+    other = ChromaStore.open(tmp_path / "chroma", None, "other", 3)
     assert other.count() == 0
     again.close()
 
@@ -62,29 +62,29 @@ def test_a_collection_of_another_release_is_searched_as_widely_as_a_new_one(tmp_
     before.add(ids=["a"], embeddings=AXES[:1], metadatas=[{"source_id": "s"}])
     client.close()
     for _ in range(2):
-        store = VectorStore.open(tmp_path / "chroma", None, "test", 3)
+        store = ChromaStore.open(tmp_path / "chroma", None, "test", 3)
         kept: Any = store._client.get_collection("chunks-test").configuration["hnsw"]
         assert (kept["ef_search"], kept["space"]) == (SEARCH_EF, "cosine")
         assert [hit.id for hit in store.query(AXES[0], 1)] == ["a"]
         store.close()
 
 
-def test_a_filter_may_name_more_sources_than_a_query_takes(store: VectorStore) -> None:
+def test_a_filter_may_name_more_sources_than_a_query_takes(store: ChromaStore) -> None:
     vectors = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0]], np.float32)
     store.upsert(["first", "last", "not asked for"], vectors, ["s-0", "s-39999", "other"])
     found = store.query(np.array([0.1, 0.9, 0], np.float32), 5, [f"s-{number}" for number in range(40_000)])
     assert [hit.id for hit in found] == ["last", "first"]
 
 
-def test_given_ids_are_compared_exactly(store: VectorStore) -> None:
+def test_given_ids_are_compared_exactly(store: ChromaStore) -> None:
     store.upsert(["a", "b", "c"], AXES, ["s"] * 3)
     hits = store.compare(np.array([0.6, 0.8, 0], np.float32), ["c", "a", "unknown", "b"])
     assert [(hit.id, round(hit.score, 3)) for hit in hits] == [("b", 0.8), ("a", 0.6), ("c", 0.0)]
 
 
-def test_more_ids_than_one_page_are_all_listed(store: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vectorstore.store.READ_PAGE", 10)
-    monkeypatch.setattr("vectorstore.store.WRITE_BATCH", 7)
+def test_more_ids_than_one_page_are_all_listed(store: ChromaStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vectorstore.stores.chroma.READ_PAGE", 10)
+    monkeypatch.setattr("vectorstore.stores.chroma.WRITE_BATCH", 7)
     ids = [f"{i:03}" for i in range(45)]
     store.upsert(ids, np.tile(AXES, (15, 1)), ["s"] * 45)
     assert store.ids() == set(ids)
@@ -94,7 +94,7 @@ def test_more_ids_than_one_page_are_all_listed(store: VectorStore, monkeypatch: 
 
 def test_a_server_that_is_down_is_unavailable() -> None:
     with pytest.raises(IndexUnavailable):
-        VectorStore.open(None, "http://127.0.0.1:9", "test", 3)
+        ChromaStore.open(None, "http://127.0.0.1:9", "test", 3)
 
 
 @pytest.fixture

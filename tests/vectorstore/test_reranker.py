@@ -16,7 +16,7 @@ from vectorstore.errors import RerankerUnavailable
 from vectorstore.lexical import LexicalEntry, LexicalIndex
 from vectorstore.reranker import PATIENCE, Reranker, find_compressor
 from vectorstore.retriever import HybridRetriever
-from vectorstore.store import VectorStore
+from vectorstore.stores.chroma import ChromaStore
 
 HERE = "tests.vectorstore.test_reranker"
 
@@ -109,7 +109,7 @@ def retriever(tmp_path: Path, embedder: Embedder) -> Iterator[HybridRetriever]:
                 document.metadata["chunk_id"] = chunk_id
             return documents
 
-    vectors = VectorStore.open(tmp_path / "chroma", None, "test", 384)
+    vectors = ChromaStore.open(tmp_path / "chroma", None, "test", 384)
     lexical = LexicalIndex.open(tmp_path / "lexical")
     vectors.upsert(list(TEXTS), embedder.embed_array(list(TEXTS.values())), list(TEXTS))
     lexical.add([LexicalEntry(name, name, "", text) for name, text in TEXTS.items()])

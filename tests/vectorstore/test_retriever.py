@@ -13,7 +13,7 @@ from langchain_core.retrievers import BaseRetriever
 from vectorstore.embeddings import Embedder
 from vectorstore.lexical import LexicalEntry, LexicalIndex
 from vectorstore.retriever import HybridRetriever, fuse
-from vectorstore.store import VectorStore
+from vectorstore.stores.chroma import ChromaStore
 
 TEXTS = {
     "leave": "Parental leave is 16 weeks, paid in full.",
@@ -49,7 +49,7 @@ def shelf() -> Shelf:
 
 @pytest.fixture
 def retriever(tmp_path: Path, embedder: Embedder, shelf: Shelf) -> Iterator[HybridRetriever]:
-    vectors = VectorStore.open(tmp_path / "chroma", None, "test", 384)
+    vectors = ChromaStore.open(tmp_path / "chroma", None, "test", 384)
     lexical = LexicalIndex.open(tmp_path / "lexical")
     vectors.upsert(list(TEXTS), embedder.embed_array(list(TEXTS.values())), [f"of {name}" for name in TEXTS])
     lexical.add([LexicalEntry(name, f"of {name}", "", text) for name, text in TEXTS.items()])
@@ -112,7 +112,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Itera
             return {chunk_id: case_source(chunk_id) for chunk_id in ids}
 
     home, shelf = tmp_path_factory.mktemp("cases"), Catalogue(CASES)
-    vectors = VectorStore.open(home / "chroma", None, "test", 384)
+    vectors = ChromaStore.open(home / "chroma", None, "test", 384)
     lexical = LexicalIndex.open(home / "lexical")
     vectors.upsert(list(CASES), embedder.embed_array(list(CASES.values())), [case_source(name) for name in CASES])
     lexical.add([LexicalEntry(name, case_source(name), "", text) for name, text in CASES.items()])
@@ -178,7 +178,7 @@ def test_reading_no_more_than_needed_finds_the_same(tmp_path: Path, embedder: Em
             return documents
 
     shelf = Kinds(texts)
-    vectors = VectorStore.open(tmp_path / "chroma", None, "test", 384)
+    vectors = ChromaStore.open(tmp_path / "chroma", None, "test", 384)
     lexical = LexicalIndex.open(tmp_path / "lexical")
     vectors.upsert(list(texts), embedder.embed_array(list(texts.values())), ["of"] * len(texts))
     lexical.add([LexicalEntry(name, "of", "", text) for name, text in texts.items()])

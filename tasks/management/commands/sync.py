@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from backend.api import tracing
 from backend.knowledge import services
 from backend.knowledge.index import close_index
 from backend.knowledge.models import SyncState
@@ -30,7 +31,8 @@ class Command(BaseCommand):
             return
         bar = Bar()
         try:
-            run = services.sync_or_request("command", full=options["full"], on_progress=bar)
+            with tracing.running("manage.py sync"):
+                run = services.sync_or_request("command", full=options["full"], on_progress=bar)
         finally:
             bar.close()
             close_index()

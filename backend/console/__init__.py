@@ -1,0 +1,1 @@
+"""The admin, with a page of figures."""

@@ -27,7 +27,7 @@ class Embeds(Protocol):
 class Candidate:
     """A unit (sentence, list item, table row, code block) of a passage. `cosine` is with the question.
 
-    meaning: what it is compared by. A row, code or numbered steps say little without the heading above them, and a row
+    meaning: what it is compared by. A row or numbered steps say little without the heading above them, and a row
     without the names of its columns. names: where these stand, of a row and of the row of names itself.
     """
 
@@ -78,7 +78,7 @@ def _units(number: int, passage: Document) -> Iterator[Candidate]:
             names = Unit(*table.header, "row") if table.header else None
             yield Candidate(number, unit, shown, 0.0, about + table.tell(raw), names)
         else:
-            yield Candidate(number, unit, shown, 0.0, about + shown if unit.kind == "code" else shown, header)
+            yield Candidate(number, unit, shown, 0.0, shown, header)
     for unit in steps(text, units):
         shown = text[unit.start : unit.end]
         yield Candidate(number, unit, shown, 0.0, about + shown)

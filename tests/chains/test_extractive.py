@@ -77,7 +77,8 @@ def test_bracketed_numbers_of_a_document_are_not_shown_as_citations(embedder: Em
 
 
 LEAVE_BY_COUNTRY = (
-    "Employees can take leave.\n\n| Country | Days | Carry over |\n|---|---|---|\n| Germany | 28 | 5 |\n| France | 30 | 3 |\n\n"
+    "Employees can take leave.\n\n"
+    "| Country | Days | Carry over |\n|---|---|---|\n| Germany | 28 | 5 |\n| France | 30 | 3 |\n\n"
     "1. Ask your manager.\n2. Fill in form V-7.\n3. Wait for approval.\n"
 )
 

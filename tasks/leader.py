@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 
@@ -24,13 +25,17 @@ logger = logging.getLogger(__name__)
 TRY_SECONDS = 4.0  # between two looks at the lock, by its holder and by those who wait for it
 TELL_SECONDS = 10.0  # between two notes of the leader that it lives
 STOP_SECONDS = 1.0  # for the runs under way to end
+SET_BACK_SECONDS = 2.0  # a clock that loses more between two looks was set back
 
 
 class Candidate:
     """A thread that waits for the lock, and runs the clock while it has it."""
 
-    def __init__(self, make_clock: Callable[[], Clock]) -> None:
+    def __init__(self, make_clock: Callable[[], Clock], wall_time: Callable[[], float] = time.time) -> None:
+        """wall_time: seconds, which somebody may set back."""
         self.make_clock = make_clock
+        self._wall_time = wall_time
+        self._ahead = 0.0  # of the wall's time to the time that only grows, at the last look
         self.name = process_name()
         self._stop = threading.Event()
         self._clock: Clock | None = None
@@ -82,10 +87,15 @@ class Candidate:
         if self._clock is not None and not lock.is_held():
             logger.warning("%s has lost the lock and no longer runs the jobs", self.name)
             self._step_down()
+        before, self._ahead = self._ahead, self._wall_time() - time.monotonic()
         if self._clock is None:
             if not lock.acquire():
                 return
             self._take_over()
+        elif self._ahead < before - SET_BACK_SECONDS:
+            logger.warning("the clock was set back by %.0f s", before - self._ahead)
+            self._clock.follow_set_back()
+            self._told = None
         self._tell()
 
     def _tell(self) -> None:

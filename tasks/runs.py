@@ -118,9 +118,13 @@ def _perform(job: Job, begin: Callable[[], JobRun | None], stop: threading.Event
             return None
         logger.debug("begun: %s %s attempt %d in a %s", job.name, run.slot, run.attempt, job.place)
         with spans.span(f"job {job.name}", {"footnote.attempt": run.attempt, "footnote.place": job.place}):
-            if job.inside:
-                return _run_inside(job, run, _Hold(lock, stop))
-            return _finish(job, run, run_in_process(job, _Hold(lock, stop).is_lost))
+            try:
+                if job.inside:
+                    return _run_inside(job, run, _Hold(lock, stop))
+                return _finish(job, run, run_in_process(job, _Hold(lock, stop).is_lost))
+            except Exception as error:  # for instance no memory for another process
+                logger.exception("the job %s could not be run", job.name)
+                return _finish(job, run, Ending(RunState.FAILED, error=f"{type(error).__name__}: {error}"))
     finally:
         lock.release()
 

@@ -34,6 +34,7 @@ from tasks.locks import process_name
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0  # between two looks for runs that were asked for
+BEGIN_AGAIN_SECONDS = 3.0  # between two tries to begin a run, when the database does not answer
 INTERRUPTED_LOOKS = 15  # so many looks pass between two searches for runs whose process died
 
 
@@ -71,6 +72,14 @@ class Clock:
         self.scheduler.start()
         # APScheduler tells every run in three lines; the rows and our own log say it.
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
+
+    def follow_set_back(self) -> None:
+        """The machine's clock was set back: look anew for what is due. A slot that was run is not run again."""
+        now = timezone.now()
+        for job in self.table.values():
+            if job.schedule is not None:
+                self.scheduler.modify_job(job.name, next_run_time=_first(job, job.schedule, now))
+        self.scheduler.modify_job("requests", next_run_time=now)
 
     def stop(self) -> None:
         """Begin nothing more, and end what runs."""
@@ -177,18 +186,28 @@ class _Slots(BaseExecutor):  # type: ignore[misc]
             self._pool.submit(self._run, job, slot).add_done_callback(ended)
 
     def _run(self, job: Job, slot: datetime) -> None:
-        if self._stop.is_set():
-            return
-        close_old_connections()
-        try:
-            if is_sent(job):
-                services.request_slot(job, slot)
+        """Begin it, as soon as the database answers; by then a later slot may stand for it."""
+        assert job.schedule is not None  # noqa: S101 (for the type checker)
+        while not self._stop.is_set():
+            close_old_connections()
+            try:
+                if is_sent(job):
+                    services.request_slot(job, slot)
+                else:
+                    runs.run_slot(job, slot, self._stop)
+            except (Error, psycopg.Error, OSError) as error:
+                logger.error(
+                    "the job %s cannot be begun, it is tried again: %s", job.name, " ".join(str(error).split())
+                )
+            except Exception:
+                logger.exception("the job %s could not be begun for %s", job.name, slot)
+                return
             else:
-                runs.run_slot(job, slot, self._stop)
-        except Exception:
-            logger.exception("the job %s could not be begun for %s", job.name, slot)
-        finally:
-            connection.close()
+                return
+            finally:
+                connection.close()
+            self._stop.wait(BEGIN_AGAIN_SECONDS)
+            slot = max(slot, job.schedule.latest(timezone.now()))
 
 
 def _nothing(job: Job) -> None:

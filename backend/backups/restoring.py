@@ -82,6 +82,7 @@ def restore(file: Path, *, force: bool = False) -> Restored:
             if isinstance(error, OSError):
                 raise Refused(f"The backup cannot be unpacked: {error.strerror or error}.") from None
             raise
+        erasures.keep(erased_since)
         return Restored(manifest, erased + _replace(database, manifest))
 
 

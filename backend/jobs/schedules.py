@@ -40,7 +40,9 @@ class Cron:
     zone: ZoneInfo
 
     def after(self, moment: datetime) -> datetime:
-        return next(CronSim(self.text, moment.astimezone(self.zone))).astimezone(UTC)
+        # In the second of two equal hours cronsim names a time of day as that of the first, which is gone by.
+        slots = (slot.astimezone(UTC) for slot in CronSim(self.text, moment.astimezone(self.zone)))
+        return next(slot for slot in slots if slot > moment)
 
     def latest(self, moment: datetime) -> datetime:
         # Backwards from the next slot: the one before that.

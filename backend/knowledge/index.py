@@ -57,7 +57,7 @@ _opened: KnowledgeIndex | None = None
 _retired: list[VectorStore] = []  # of models that answered before; the first of them owns the connection
 _opening = threading.RLock()
 _elsewhere = threading.Event()
-_used: IO[str] | None = None  # held while this process reads what another one writes
+_used: IO[str] | None = None  # held by a process that uses this DATA_DIR without owning its index
 
 USED = "used.lock"
 
@@ -75,12 +75,19 @@ def get_index() -> KnowledgeIndex:
 
 def write_elsewhere() -> None:
     """From now on this process opens the index to read it: another one of the same DATA_DIR owns and writes it."""
+    stay()
+    _elsewhere.set()
+
+
+def stay() -> None:
+    """Until this process ends no other one is `alone` with this DATA_DIR: for those that work on its database without
+    owning the index.
+    """
     global _used
     if _used is None:
         settings.ENV.data_dir.mkdir(parents=True, exist_ok=True)
         _used = (settings.ENV.data_dir / USED).open("a")
         fcntl.flock(_used, fcntl.LOCK_SH)
-    _elsewhere.set()
 
 
 @contextmanager

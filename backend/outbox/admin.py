@@ -24,6 +24,7 @@ class MailAdmin(QuickAdmin):
         "attempts",
         "error",
         "not_before",
+        "trouble_since",
         "claimed_until",
         "created_at",
         "sent_at",

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 TRIES = 20  # with the pauses below about two days
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=30), timedelta(hours=4)
 GIVE_UP = timedelta(days=2)  # while the server takes no mail at all, which costs a mail no try
+LONGEST_TROUBLE_PAUSE = timedelta(minutes=15)
 SPARE = timedelta(
     seconds=30
 )  # that a mail is kept beyond the time that the server may take: to write down what it said
@@ -74,9 +75,6 @@ def deliver(clock: Clock = timezone.now, stopping: Callable[[], bool] = lambda: 
     except ServerTrouble as trouble:
         done.trouble = str(trouble)
         done.dead += _wait_for_the_server(done.trouble, clock())
-    except OSError as error:  # of the folder: the disk is full, or it may not be written
-        done.trouble = one_line(str(error))
-        done.dead += _wait_for_the_server(done.trouble, clock())
     finally:
         transport.close()
     return done
@@ -106,8 +104,11 @@ def _try(transport: Session | files.Folder, mail: Mail, clock: Clock, done: Deli
         if mail.attempts > TRIES:
             raise Refused(f"given up after {TRIES} tries, the last of which a process did not survive")
         transport.send(mail, _written(mail))
-    except ServerTrouble:
-        _insist(lambda: _mark(mail, attempts=F("attempts") - 1))
+    except ServerTrouble as trouble:
+        if transport.taken:  # so many in one session, and this one in the next
+            _insist(lambda: _mark(mail, attempts=F("attempts") - 1))
+        else:
+            _put_behind(mail, str(trouble), clock(), done)
         raise
     except Refused as refused:
         _bury(mail, str(refused), done)
@@ -116,12 +117,22 @@ def _try(transport: Session | files.Folder, mail: Mail, clock: Clock, done: Deli
             _bury(mail, str(deferred), done)
             return
         why, pause = str(deferred), pause_after(mail.attempts, random.random())  # noqa: S311 (spreads tries)
-        _insist(lambda: _mark(mail, not_before=clock() + pause, error=why))
+        _insist(lambda: _mark(mail, not_before=clock() + pause, trouble_since=None, error=why))
         done.deferred += 1
         logger.info("mail %s (%s) is tried again in %d s: %s", mail.pk, mail.kind, pause.total_seconds(), why)
     else:
         _insist(lambda: _mark_sent(mail, clock()))
         done.sent += 1
+
+
+def _put_behind(mail: Mail, why: str, now: datetime, done: Delivery) -> None:
+    """The server says that it takes none, and may say so to this one alone: the next round begins with another."""
+    since = mail.trouble_since or now
+    if now - since > GIVE_UP:
+        _bury(mail, why, done)
+        return
+    pause = min(max(FIRST_PAUSE, (now - since) / 4), LONGEST_TROUBLE_PAUSE)
+    _insist(lambda: _mark(mail, attempts=F("attempts") - 1, not_before=now + pause, trouble_since=since, error=why))
 
 
 def _bury(mail: Mail, why: str, done: Delivery) -> None:
@@ -173,7 +184,8 @@ def _wait_for_the_server(why: str, now: datetime) -> int:
     """Tell all that is due why it waits. Dead is what has waited too long: how many those are."""
     why = why[:LONGEST_ERROR]
     with transaction.atomic():
-        given_up = _due(now).filter(not_before__lt=now - GIVE_UP).update(state=MailState.DEAD, error=why)
+        too_long = Q(not_before__lt=now - GIVE_UP) | Q(trouble_since__lt=now - GIVE_UP)
+        given_up = _due(now).filter(too_long).update(state=MailState.DEAD, error=why)
         _due(now).exclude(error=why).update(error=why)
     if given_up:
         logger.warning("%d mails are given up after %d days: %s", given_up, GIVE_UP.days, why)

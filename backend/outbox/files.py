@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
 from django.conf import settings
 
 from backend.outbox.models import Mail
+from backend.outbox.smtp import ServerTrouble, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +26,8 @@ class Folder:
     taken = 0
 
     def open(self) -> None:
-        _folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _trouble():
+            _folder().mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -32,17 +36,27 @@ class Folder:
         """A file appears whole or not at all. Its link is logged, unless strangers may reach this server."""
         path = path_of(mail.pk)
         draft = path.with_name(f".{path.name}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(message)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        with _trouble():
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(message)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
         if settings.ENV.production:
             logger.warning("EMAIL_URL is missing: mail (%s) is only written to %s", mail.kind, path)
         else:
             link = LINK.search(mail.text)
             logger.info("mail (%s) is in %s%s", mail.kind, path, f", its link: {link.group()}" if link else "")
+
+
+@contextmanager
+def _trouble() -> Iterator[None]:
+    """The disk is full, or the folder may not be written: no mail's fault."""
+    try:
+        yield
+    except OSError as error:
+        raise ServerTrouble(one_line(str(error))) from error
 
 
 def path_of(mail_id: UUID) -> Path:

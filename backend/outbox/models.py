@@ -32,6 +32,9 @@ class Mail(models.Model):
     state = models.CharField(max_length=7, choices=MailState.choices, default=MailState.PENDING)
     attempts = models.IntegerField(default=0, help_text="How often a server was asked to take it.")
     not_before = models.DateTimeField(default=timezone.now, help_text="When it may be tried, or tried again.")
+    trouble_since = models.DateTimeField(
+        null=True, help_text="Since when the server, whenever it was asked to take this mail, said that it takes none."
+    )
     claimed_until = models.DateTimeField(null=True, help_text="Until then a process that took it may be sending it.")
     error = models.CharField(max_length=500, blank=True, help_text="Why it was not sent the last time.")
     once = models.CharField(

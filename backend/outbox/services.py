@@ -59,7 +59,9 @@ def requeue(ids: Iterable[UUID] | None = None) -> int:
     mails = Mail.objects.filter(idle, state__in=(MailState.DEAD, MailState.PENDING))
     mails = mails.filter(state=MailState.DEAD) if ids is None else mails.filter(pk__in=list(ids))
     with transaction.atomic():
-        number = mails.update(state=MailState.PENDING, attempts=0, not_before=now, claimed_until=None)
+        number = mails.update(
+            state=MailState.PENDING, attempts=0, not_before=now, trouble_since=None, claimed_until=None
+        )
         _announce()
     return number
 

@@ -19,6 +19,7 @@ import pytest
 from backend.environment import BASE_DIR
 from tests.acceptance.server import PASSWORD, PATIENCE, Client, Server, serving
 from tests.folder import write, write_pdf
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.acceptance
 
@@ -49,6 +50,44 @@ def histories(server: Server, names: list[str]) -> dict[str, list[Any]]:
                 told[name] += found["results"]
                 page = found["next"]
     return told
+
+
+NO_BROKER = {"TASKS": "celery", "CELERY_BROKER_URL": "redis://127.0.0.1:1/0", "CHROMA_URL": "http://127.0.0.1:1"}
+
+
+@pytest.mark.parametrize(
+    ("command", "given"),
+    [(["run_scheduler"], {}), (["outbox", "--send"], {}), (["run_worker", "mail"], NO_BROKER)],
+    ids=["scheduler", "sender", "worker"],
+)
+def test_what_works_on_the_database_without_a_server_is_in_the_way_too(
+    make_server: Callable[..., Server], tmp_path: Path, command: list[str], given: dict[str, str]
+) -> None:
+    server = make_server()
+    file = str(tmp_path / "made.tar.gz")
+    for wanted in (["migrate"], ["backup", "--output", file]):
+        done = server.manage(*wanted)
+        assert done.returncode == 0, done.stderr
+    other = subprocess.Popen(
+        [sys.executable, "manage.py", *command],
+        cwd=BASE_DIR,
+        env=server.environment | given,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for((server.data / "used.lock").exists, "its lock")
+        for _ in range(20):  # the file is there a moment before it is locked
+            refused = server.manage("restore", file, "--force")
+            if refused.returncode:
+                break
+        assert (refused.returncode, "is using" in refused.stderr) == (1, True)
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+    done = server.manage("restore", file, "--force")
+    assert done.returncode == 0, done.stderr
 
 
 def test_onto_another_machine_while_everybody_goes_on_talking(

@@ -29,7 +29,8 @@ from filelock import FileLock
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from backend.accounts.models import User
+from backend.accounts import erasure
+from backend.accounts.models import Erasure, User
 from backend.backups import archive, documents, journal
 from backend.backups.errors import Damaged, NotMade, PutBack, Refused
 from backend.backups.journal import STAGING, State, check_restore, record
@@ -908,6 +909,24 @@ def test_a_restore_that_is_killed_anywhere_can_be_repeated_or_undone(
             restore(file, force=True)
         assert which() == "restored"
     assert found >= {State.NOTHING, State.ASIDE, State.PLACING}
+
+
+def test_who_was_erased_stays_erased_when_a_restore_is_killed_and_repeated(
+    replaced: tuple[Path, Callable[[], str]], killer: Killer, user: User
+) -> None:
+    """Also when the database alone knew of it, which the killed restore has set aside."""
+    file, _ = replaced
+    Erasure.objects.create(user_id=user.pk, joined=user.date_joined)
+    assert not erasure.ledger_of(backups_folder()).exists()
+    for step in range(5, 200, 5):
+        with killer.after(step), contextlib.suppress(Killed):
+            restore(file, force=True)
+        if journal.state() == State.PLACING:
+            break
+        if journal.is_under_way():
+            undo()
+    restore(file)
+    assert not User.objects.filter(username="ada").exists()
 
 
 def test_an_undone_restore_leaves_the_instance_before_it(

@@ -213,6 +213,52 @@ def test_a_server_that_takes_nothing_is_left_alone_for_this_round(catcher: MailC
     assert {state_of(mail)[:2] for mail in mails} == {(MailState.PENDING, 0)}
 
 
+def test_a_mail_that_ends_every_session_holds_up_no_other(catcher: MailCatcher, clock: Clock) -> None:
+    catcher.behave = lambda to, times: "data 421 4.7.0 closing" if to.startswith("bad") else ""
+    bad = hello("bad@example.org")
+    others = [hello(f"user{number}@example.org") for number in range(3)]
+    began = clock.now = bad.not_before
+    clock.wind(seconds=1)
+    assert "421 4.7.0 closing" in deliver(clock).trouble
+    assert deliver(clock).sent == 3, "though it was asked for first"
+    assert {state_of(mail)[0] for mail in others} == {MailState.SENT}
+    asked = 1
+    while state_of(bad)[0] == MailState.PENDING:
+        assert (bad.attempts, "421 4.7.0 closing" in bad.error) == (0, True)
+        assert timedelta(0) < bad.not_before - clock.now <= timedelta(minutes=15)
+        clock.now = bad.not_before
+        later = hello(f"later{asked}@example.org")
+        Mail.objects.filter(pk=later.pk).update(not_before=clock.now)
+        deliver(clock)
+        assert deliver(clock).trouble == "", "it is not asked for twice"
+        assert state_of(later)[0] == MailState.SENT
+        asked += 1
+    assert state_of(bad)[0] == MailState.DEAD
+    assert timedelta(days=2) < clock.now - began < timedelta(days=2, hours=1)
+    assert asked < 300
+    catcher.behave = lambda to, times: ""
+    assert services.requeue([bad.pk]) == 1
+    clock.now = max(clock.now, timezone.now())
+    assert deliver(clock).sent == 1
+
+
+def test_a_folder_that_cannot_be_written_costs_no_try(settings: Settings, tmp_path: Path, clock: Clock) -> None:
+    use(settings, data_dir=tmp_path)
+    mail = hello()
+    target = tmp_path / "mail" / f"{mail.pk}.eml"
+    target.mkdir(parents=True)
+    clock.wind(seconds=1)
+    for _ in range(3):
+        assert "Is a directory" in deliver(clock).trouble
+        state, attempts, error = state_of(mail)
+        assert (state, attempts, mail.claimed_until) == (MailState.PENDING, 0, None)
+        assert "Is a directory" in error
+        clock.now = mail.not_before
+    target.rmdir()
+    assert deliver(clock).sent == 1
+    assert target.is_file()
+
+
 def test_a_mail_that_cannot_be_written_is_dead_and_says_why(catcher: MailCatcher) -> None:
     mail = hello()
     Mail.objects.filter(pk=mail.pk).update(subject="Hello\r\nBcc: eve@example.org")

@@ -49,6 +49,29 @@ def test_a_moment_lies_between_two_slots(schedule: Schedule, moment: datetime) -
     assert latest.tzinfo is following.tzinfo is UTC
 
 
+CLOCK_CHANGES = [
+    (BERLIN, utc("2026-03-29T01:00")),
+    (BERLIN, utc("2026-10-25T01:00")),
+    (ZoneInfo("Australia/Lord_Howe"), utc("2026-04-04T15:00")),  # by half an hour
+    (ZoneInfo("Australia/Lord_Howe"), utc("2026-10-03T15:30")),
+    (ZoneInfo("America/New_York"), utc("2026-11-01T06:00")),
+]
+
+
+@pytest.mark.parametrize(("zone", "change"), CLOCK_CHANGES)
+@pytest.mark.parametrize(
+    "text", ["30 2 * * *", "30 1 * * *", "15 1,2 * * *", "*/7 * * * *", "5 * * * *", "0 30 2 * * *"]
+)
+def test_slots_go_on_through_a_change_of_clocks(text: str, zone: ZoneInfo, change: datetime) -> None:
+    schedule = parse_cron(text, zone)
+    for minutes in range(-180, 181):
+        moment = change + timedelta(minutes=minutes, seconds=10)
+        latest, following = schedule.latest(moment), schedule.after(moment)
+        assert latest <= moment < following, moment
+        assert schedule.after(latest) == following, moment
+        assert schedule.latest(following) == following, moment
+
+
 @pytest.mark.parametrize("sunday", ["0", "7", "sun", "SUN", "0,7"])
 def test_sunday_is_sunday(sunday: str) -> None:
     weekly = parse_cron(f"0 1 * * {sunday}", ZoneInfo("UTC"))

@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 from backend.accounts.models import User
 from backend.chat.models import Conversation, DailyUsage, Feedback, Message
 from backend.chat.report import Unanswered, slowest, unanswered
+from backend.jobs.models import JobRun, RunState
 from backend.knowledge.models import Source
 from backend.outbox.delivery import deliver
 from backend.outbox.models import Mail, MailState
@@ -191,6 +192,15 @@ def test_a_day_is_reported_once_whatever_happens(admins: None) -> None:
     Mail.objects.all().update(state=MailState.SENT, text="", html="")
     assert daily_report.run(NOW + timedelta(hours=2)) == {"mails": 0}
     assert daily_report.run(NOW + timedelta(days=1)) == {"mails": 2}
+
+
+def test_a_run_that_is_late_reports_the_day_it_was_wanted_for(admins: None) -> None:
+    late = JobRun.objects.create(job="daily_report", slot=NOW, state=RunState.RUNNING)
+    assert daily_report.run(NOW + timedelta(days=1)) == {"mails": 2}
+    assert {mail.once for mail in Mail.objects.all()} == {f"daily_report {DAY}"}
+    JobRun.objects.filter(pk=late.pk).update(state=RunState.DONE)
+    assert daily_report.run(NOW + timedelta(days=1)) == {"mails": 2}
+    assert daily_report.run(NOW) == {"mails": 0}
 
 
 def test_who_takes_over_in_the_middle_adds_what_is_missing(admins: None) -> None:

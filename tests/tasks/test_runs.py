@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
+from django.db.backends.signals import connection_created
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
@@ -24,8 +26,9 @@ from backend.jobs.models import JobRecord, JobRun, RunState, Trigger
 from backend.jobs.schedules import Every, parse_cron
 from backend.jobs.table import Job
 from backend.outbox.models import Mail
-from tasks import runs
+from tasks import runs, scheduler
 from tasks.errors import JobBusy
+from tasks.leader import Candidate
 from tasks.locks import make_lock
 from tasks.scheduler import Clock
 from tests.waiting import wait_for
@@ -256,6 +259,72 @@ def test_the_clock_makes_up_for_what_went_by_and_takes_requests(probe: Path) -> 
         assert not JobRun.objects.filter(job="never").exists(), "what never ran waits for its time"
 
 
+def test_a_slot_that_cannot_be_begun_is_begun_when_the_database_answers(
+    probe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "BEGIN_AGAIN_SECONDS", 0.05)
+    refused: list[str] = []
+
+    def refuse(**about: object) -> None:
+        if threading.current_thread().name.startswith("job") and len(refused) < 3:
+            refused.append(threading.current_thread().name)
+            raise OperationalError("sorry, too many clients already")
+
+    due = HOURLY.latest(timezone.now())
+    JobRun.objects.create(job="tick", slot=due - timedelta(hours=1), state=RunState.DONE)
+    connection_created.connect(refuse)
+    clock = Clock({"tick": job("tick", inside=True)})
+    clock.start()
+    try:
+        wait_for(lambda: JobRun.objects.filter(slot__gte=due, state=RunState.DONE).exists(), "the slot's run")
+    finally:
+        connection_created.disconnect(refuse)
+        clock.stop()
+        clock.wait(5)
+    assert len(refused) == 3
+
+
+def test_a_run_whose_process_cannot_be_made_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    ended = run(job("tock"))
+    assert ended is not None
+    assert (ended.state, ended.error) == (
+        RunState.FAILED,
+        "FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/python'",
+    )
+    assert run(job("tock"), NINE + timedelta(hours=1)) is not None, "its lock was given back"
+
+
+def test_jobs_go_on_when_the_clock_is_set_back(probe: Path) -> None:
+    """A clock that was set back by an hour finds all it had planned an hour away."""
+    often = Job("tick", "", "tests.tasks.probe.tick", Every(0.5), 20, inside=True)
+    table = {"tick": often, "off": replace(often, name="off", schedule=None)}
+    clocks: list[Clock] = []
+    ahead = [0.0]
+
+    def make_clock() -> Clock:
+        clocks.append(Clock(table))
+        return clocks[-1]
+
+    candidate = Candidate(make_clock, lambda: time.time() + ahead[0])
+    candidate.start()
+    try:
+        wait_for(lambda: JobRun.objects.filter(state=RunState.DONE).exists(), "a first run")
+        for planned in ("tick", "requests"):
+            clocks[0].scheduler.modify_job(planned, next_run_time=timezone.now() + timedelta(hours=1))
+        time.sleep(1)  # what was under way
+        before = JobRun.objects.count()
+        asked = JobRun.objects.create(job="off", trigger=Trigger.API)
+        ahead[0] = -3600.0
+        wait_for(lambda: JobRun.objects.filter(slot__isnull=False).count() > before + 1, "runs by the clock")
+        wait_for(lambda: JobRun.objects.get(pk=asked.pk).state == RunState.DONE, "the requested run")
+    finally:
+        candidate.stop(10)
+    assert len(clocks) == 1, "it has led all the time"
+    ran = JobRun.objects.filter(state=RunState.DONE, slot__isnull=False)
+    assert ran.count() == ran.values("slot").distinct().count()
+
+
 def test_slots_that_come_during_a_run_go_by(probe: Path) -> None:
     busy = Job("tick", "", "tests.tasks.probe.tick", Every(0.1), 20, inside=True)
     clock = Clock({"tick": busy})
@@ -279,8 +348,6 @@ def test_a_database_that_comes_back_gets_the_end_of_the_run(
     refusals = iter([True, True])
 
     def refuse(execute: Callable[..., object], *arguments: object) -> object:
-        from django.db import OperationalError
-
         if next(refusals, False):
             raise OperationalError("the database is starting up")
         return execute(*arguments)

@@ -5,6 +5,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from backend.knowledge.index import stay
+
 
 class Command(BaseCommand):
     help = (
@@ -21,4 +23,5 @@ class Command(BaseCommand):
             )
         from tasks.worker import work
 
+        stay()
         work(options["queue"])

@@ -28,6 +28,7 @@ from chains.model import AnswerEvent, Done, Draft, Question
 from chains.models import load_chat_model
 from chains.prompts import load_prompt
 from vectorstore.errors import IndexUnavailable
+from vectorstore.remembering import Remembering
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -181,7 +182,7 @@ def _make_chain(prompt_name: str) -> AnswerChain:
         make_retriever(index, PASSAGES),
         models,
         load_prompt(prompt_name),
-        index.embedder,
+        Remembering(index.embedder),
         functools.lru_cache(maxsize=64)(read_span),
         settings.ENV.no_match,
         _calibration(index.embedder.fingerprint),

@@ -140,6 +140,12 @@ def test_a_worse_prompt_is_found_and_an_equal_one_is_not(tmp_path: Path) -> None
     assert evals("gate", runs[2], *gate, environment=plain_environment()).returncode == 1
 
 
+def chunks_of(client: Client, path: str) -> int:
+    """How many passages of this file answer now."""
+    rows = client.get("/sources").json()["results"]
+    return next(int(row["chunks"]) for row in rows if row["path"] == path)
+
+
 def test_a_running_server_gives_the_figures_of_a_temporary_instance(
     make_server: Callable[..., Server], tmp_path: Path
 ) -> None:
@@ -160,7 +166,7 @@ def test_a_running_server_gives_the_figures_of_a_temporary_instance(
         assert [row["id"] for row in left] == [kept["conversation_id"]], "its own conversations are erased, no other"
 
         (server.knowledge / "faq.csv").write_text("question,answer\nIs it free?,Yes.\n")
-        server.wait_until(lambda: client.get("/sources/sync").json()["report"].get("changed") == 1, "the change")
+        server.wait_until(lambda: chunks_of(client, "faq.csv") == 1, "the change")
         stale = evals(*run, environment=own)
         assert (stale.returncode, stale.stderr.count("\n")) == (2, 1), stale.stderr
         assert (

@@ -120,14 +120,11 @@ def refresh(request: Request, text: str) -> RefreshToken:
 def log_out(request: Request, refresh: str, *, everywhere: bool) -> None:
     """End the login that this token belongs to, or all of its user's. InvalidToken (401)."""
     try:
-        token = RefreshToken(refresh)  # type: ignore[arg-type]  # simplejwt's annotation is wrong
-        family = token.family
+        _, family = tokens.read(refresh)
     except TokenError as error:
         raise InvalidToken("This token is not valid, or not any more.") from error
-    user = User.objects.filter(token_families=family, is_active=True).first()
-    if user is None:
-        raise InvalidToken("This token is not valid, or not any more.")
-    end_login(request, user, family, everywhere=everywhere)
+    if family.ended_at is None:  # otherwise it is done; what was ended ends no other
+        end_login(request, family.user, family.pk, everywhere=everywhere)
 
 
 def end_login(request: Request, user: User, family: UUID, *, everywhere: bool) -> None:
@@ -229,7 +226,8 @@ def update_profile(request: Request, user: User, changes: dict[str, Any]) -> Use
         with transaction.atomic():
             user.save(update_fields=fields)
             if moved:
-                enqueue("address_changed", before, {"username": user.username}, user=user)
+                if before:
+                    enqueue("address_changed", before, {"username": user.username}, user=user)
                 _ask_to_verify(user)
             record(Action.PROFILE_CHANGED, request, user, fields=sorted(changes))
     except IntegrityError:
@@ -334,6 +332,7 @@ def _replace_password(request: Request, user: User, password: str, action: Actio
         if not same.update(password=user.password):
             return False
         tokens.end_all(user, action.value)
-        enqueue("password_changed", user.email, {"username": user.username}, user=user)
+        if user.email:
+            enqueue("password_changed", user.email, {"username": user.username}, user=user)
         record(action, request, user)
     return True

@@ -112,14 +112,9 @@ def rotate(text: str, *, permit: Callable[[User], None]) -> RefreshToken:
     permit: raises for a user who may have none now; what she brought stays good, unless it was used before.
     Of two that bring one token at once, one update finds it current.
     """
-    old = RefreshToken(text)  # type: ignore[arg-type]  # simplejwt's annotation is wrong
-    family = TokenFamily.objects.select_related("user").filter(pk=old.family).first()
-    if family is None or family.user.pk != _as_int(old.payload.get(api_settings.USER_ID_CLAIM)):
-        raise TokenError("Token is invalid")
+    old, family = read(text)
     user = family.user
     if family.ended_at is not None:
-        raise TokenError("Token is invalid")
-    if not user.is_active or old.get(api_settings.REVOKE_TOKEN_CLAIM) != get_md5_hash_password(user.password):
         raise TokenError("Token is invalid")
     if family.current == old["jti"]:
         permit(user)
@@ -133,6 +128,20 @@ def rotate(text: str, *, permit: Callable[[User], None]) -> RefreshToken:
         ended = end_family(family.pk, "reuse")
         raise Reused(family, newly=ended)
     return new
+
+
+def read(text: str) -> tuple[RefreshToken, TokenFamily]:
+    """A refresh token that its user's password has not made void since, and its family, which may have ended.
+    TokenError.
+    """
+    token = RefreshToken(text)  # type: ignore[arg-type]  # simplejwt's annotation is wrong
+    family = TokenFamily.objects.select_related("user").filter(pk=token.family).first()
+    if family is None or family.user.pk != _as_int(token.payload.get(api_settings.USER_ID_CLAIM)):
+        raise TokenError("Token is invalid")
+    user = family.user
+    if not user.is_active or token.get(api_settings.REVOKE_TOKEN_CLAIM) != get_md5_hash_password(user.password):
+        raise TokenError("Token is invalid")
+    return token, family
 
 
 def end_family(family_id: UUID, reason: str) -> bool:

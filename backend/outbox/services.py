@@ -67,8 +67,13 @@ def requeue(ids: Iterable[UUID] | None = None) -> int:
 
 
 def erase_for(user: AbstractUser) -> int:
-    """Erase every mail about the user or to the user's address, with its file. How many there were."""
-    return erase(Q(user_id=user.pk) | Q(to__iexact=user.email) if user.email else Q(user_id=user.pk))
+    """Erase every mail about the user, with its file; and those about nobody to an address that is the user's by proof:
+    anybody may sign up with anybody's. How many there were.
+    """
+    about = Q(user_id=user.pk)
+    if user.email and getattr(user, "is_verified", False):
+        about |= Q(user_id=None, to__iexact=user.email)
+    return erase(about)
 
 
 def forget_sent(before: datetime) -> int:

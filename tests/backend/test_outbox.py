@@ -289,6 +289,8 @@ def test_who_may_only_look_cannot_requeue(admin: Client, make_user: Callable[[st
 
 def test_erasing_an_account_leaves_neither_row_nor_file(mail_folder: Path, make_user: Callable[[str], User]) -> None:
     ada, eve = make_user("ada"), make_user("eve")
+    ada.is_verified = True
+    ada.save()
     hello(user=ada)
     hello("old-address@example.org", user=ada)
     hello("ADA@example.org")
@@ -298,6 +300,17 @@ def test_erasing_an_account_leaves_neither_row_nor_file(mail_folder: Path, make_
     assert services.erase_for(ada) == 4
     assert [mail.pk for mail in Mail.objects.all()] == [kept.pk]
     assert [file.name for file in mail_folder.iterdir()] == [f"{kept.pk}.eml"]
+
+
+def test_erasing_an_account_takes_nobody_elses_mail(mail_folder: Path, make_user: Callable[[str], User]) -> None:
+    """Whoever signed up with somebody's address cannot have her mail, nor an operator's, erased."""
+    ada, squatter = make_user("ada"), make_user("squatter")
+    squatter.email = ada.email
+    squatter.save()
+    kept = {hello(ada.email, user=ada).pk, hello(ada.email).pk}
+    hello(ada.email, user=squatter)
+    assert services.erase_for(squatter) == 1
+    assert set(Mail.objects.values_list("pk", flat=True)) == kept
 
 
 def test_rows_that_go_with_their_user_take_their_files_along(mail_folder: Path, user: User) -> None:

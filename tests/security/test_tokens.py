@@ -16,6 +16,7 @@ from rest_framework.test import APIClient
 from backend.accounts import tokens as services
 from backend.accounts.models import TokenFamily, User
 from backend.audit.models import Action, Event
+from backend.outbox.models import Mail
 from tests.backend.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db
@@ -202,6 +203,32 @@ def test_logout_without_a_token_or_with_a_bad_one_is_a_401(user: User) -> None:
     assert APIClient().post("/logout", {}).status_code == 401
     assert APIClient().post("/logout", {"refresh": "nonsense"}).status_code == 401
     assert APIClient().post("/logout", {"refresh": log_in(user)["access"]}).status_code == 401
+
+
+def test_a_refresh_token_that_is_void_ends_no_login(user: User) -> None:
+    """Who stole it before the password was changed, or before its login was ended."""
+    stolen, ended = log_in(user), log_in(user)
+    client = APIClient(HTTP_AUTHORIZATION=f"Bearer {ended['access']}")
+    assert client.post("/logout", {"refresh": ended["refresh"]}).status_code == 204
+    alive = log_in(user)
+    answer = APIClient().post("/logout", {"refresh": ended["refresh"], "everywhere": True})
+    assert (answer.status_code, enter(alive["access"])) == (204, 200)
+    client = APIClient(HTTP_AUTHORIZATION=f"Bearer {alive['access']}")
+    changed = client.post("/password/change", {"old_password": PASSWORD, "new_password": "seven-green-bicycles"})
+    assert changed.status_code == 200, changed.json()
+    answer = APIClient().post("/logout", {"refresh": stolen["refresh"], "everywhere": True})
+    assert (answer.status_code, enter(changed.json()["access"])) == (401, 200)
+
+
+def test_an_account_without_an_address_can_change_its_password_and_get_an_address(db: None) -> None:
+    user = User.objects.create_user("ada", password=PASSWORD)
+    client = APIClient(HTTP_AUTHORIZATION=f"Bearer {log_in(user)['access']}")
+    changed = client.post("/password/change", {"old_password": PASSWORD, "new_password": "seven-green-bicycles"})
+    assert changed.status_code == 200, changed.json()
+    client = APIClient(HTTP_AUTHORIZATION=f"Bearer {changed.json()['access']}")
+    given = client.patch("/me", {"email": "ada@example.org", "password": "seven-green-bicycles"})
+    assert (given.status_code, given.json().get("email")) == (200, "ada@example.org")
+    assert [mail.kind for mail in Mail.objects.all()] == ["verify_email"]
 
 
 def test_logout_everywhere_ends_every_login(user: User, make_user: Callable[[str], User]) -> None:

@@ -14,7 +14,7 @@ from django.db import Error
 
 from backend.chat.turns import forget_turns
 from backend.knowledge import services, uploads
-from backend.knowledge.index import close_index, get_index, stay, write_elsewhere
+from backend.knowledge.index import close_index, get_index, hold_data_dir, write_elsewhere
 from tasks.follower import FolderFollower, make_follower
 from tasks.sender import MailSender
 from tasks.sharing import SharedFollower
@@ -62,7 +62,7 @@ class Runtime:
             write_elsewhere()
             self._start(jobs=True)
         else:
-            stay()
+            hold_data_dir()
             self._start_jobs()
 
     def _start(self, jobs: bool) -> None:

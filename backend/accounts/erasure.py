@@ -100,8 +100,8 @@ def known_erasures() -> list[Entry]:
 
 
 def apply(entries: Iterable[Entry]) -> int:
-    """Erase again whoever of these is in the database; how many there were. For a database that was restored, whose
-    ledger they are noted in by `note_missing`.
+    """Erase again whoever of these is in the database; how many there were. For a database that was restored, and
+    entries that `note_missing` has noted.
     """
     erased = 0
     for entry in entries:

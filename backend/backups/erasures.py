@@ -29,20 +29,5 @@ def in_database() -> Entries:
     return sorted(erasure.known_erasures(), key=_moment)
 
 
-def keep(entries: Entries) -> None:
-    """Have them in this instance's ledger before the database that knows them is set aside: a restore that is killed
-    and repeated finds them there.
-    """
-    erasure.note_missing(entries)
-
-
-def erase_again(entries: Entries) -> int:
-    """Erase those of them that the database that answers now still knows; returns how many. This instance's ledger
-    has them all from then on, for older backups that it may be restored from."""
-    erased = erasure.apply(entries)
-    erasure.note_missing(entries)
-    return erased
-
-
 def _moment(entry: erasure.Entry) -> datetime:
     return entry.erased_at

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.db import Error, connection
 from django.db.migrations.loader import MigrationLoader
 
+from backend.accounts import erasure
 from backend.accounts.models import User
 from backend.backups import documents, erasures, journal
 from backend.backups.archive import CALIBRATION, DOCUMENTS, Manifest, extract, verify
@@ -82,7 +83,9 @@ def restore(file: Path, *, force: bool = False) -> Restored:
             if isinstance(error, OSError):
                 raise Refused(f"The backup cannot be unpacked: {error.strerror or error}.") from None
             raise
-        erasures.keep(erased_since)
+        # In this instance's ledger they are found when this restore is killed and repeated, with the database that knew
+        # them set aside, and by one of an older backup.
+        erasure.note_missing(erased_since)
         return Restored(manifest, erased + _replace(database, manifest))
 
 

@@ -75,11 +75,11 @@ def get_index() -> KnowledgeIndex:
 
 def write_elsewhere() -> None:
     """From now on this process opens the index to read it: another one of the same DATA_DIR owns and writes it."""
-    stay()
+    hold_data_dir()
     _elsewhere.set()
 
 
-def stay() -> None:
+def hold_data_dir() -> None:
     """Until this process ends no other one is `alone` with this DATA_DIR: for those that work on its database without
     owning the index.
     """

@@ -321,8 +321,8 @@ def test_jobs_go_on_when_the_clock_is_set_back(probe: Path) -> None:
     finally:
         candidate.stop(10)
     assert len(clocks) == 1, "it has led all the time"
-    ran = JobRun.objects.filter(state=RunState.DONE, slot__isnull=False)
-    assert ran.count() == ran.values("slot").distinct().count()
+    begun = JobRun.objects.exclude(state__in=(RunState.MISSED, RunState.REQUESTED)).count()
+    assert len(probe.read_text().splitlines()) <= begun, "no slot was run twice"
 
 
 def test_slots_that_come_during_a_run_go_by(probe: Path) -> None:

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from backend.knowledge.index import stay
+from backend.knowledge.index import hold_data_dir
 from backend.outbox import services
 from backend.outbox.delivery import deliver
 from backend.outbox.files import path_of
@@ -68,7 +68,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{number} mails are tried again.")
 
     def _send(self) -> None:
-        stay()
+        hold_data_dir()
         sender = MailSender()
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         sender.start()

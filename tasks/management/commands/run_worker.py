@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from backend.knowledge.index import stay
+from backend.knowledge.index import hold_data_dir
 
 
 class Command(BaseCommand):
@@ -23,5 +23,5 @@ class Command(BaseCommand):
             )
         from tasks.worker import work
 
-        stay()
+        hold_data_dir()
         work(options["queue"])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -86,9 +87,13 @@ class PostgresLock:
         return True
 
     def release(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        """Given up when it returns, where the server answers: closing alone would let the server keep it a moment."""
+        session, self._session = self._session, None
+        if session is None:
+            return
+        with suppress(psycopg.Error):  # a session that broke is ended, and its lock with it, by the server
+            session.execute("SELECT pg_advisory_unlock(%s)", [self._key])
+        session.close()
 
 
 class LockedFile:

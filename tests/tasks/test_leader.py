@@ -150,7 +150,10 @@ def test_a_leader_that_is_frozen_or_cut_off_is_replaced(night: Night) -> None:
     first = night.leader()
     night.start()
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
+            " WHERE locktype = 'advisory' AND datname = current_database()"
+        )
     night.wait_until(lambda: "no longer runs the jobs" in (night.folder / "log").read_text(), "the loss")
     after_the_loss = time.time() + 5
     night.wait_until(lambda: night.lines()[-1].began > after_the_loss, "a run after it")
@@ -185,13 +188,29 @@ def test_a_lock_is_held_by_one_and_ends_with_it() -> None:
     other.release()
 
 
+def test_a_lock_that_was_given_up_is_free_at_once() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("files have no server that ends sessions later")
+    held = "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
+    lock = make_lock("test")
+    with connection.cursor() as cursor:
+        for _ in range(100):
+            assert lock.acquire()
+            lock.release()
+            cursor.execute(held + " WHERE locktype = 'advisory' AND datname = current_database()")
+            assert cursor.fetchone() == (0,)
+
+
 def test_a_lock_whose_connection_is_gone_is_not_held() -> None:
     if connection.vendor != "postgresql":
         pytest.skip("files have no connection")
     lock = make_lock("test", watched=True)
     assert lock.acquire()
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
+            " WHERE locktype = 'advisory' AND datname = current_database()"
+        )
     assert not lock.is_held()
     assert lock.acquire(), "and can be had again"
     lock.release()

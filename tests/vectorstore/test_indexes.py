@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from vectorstore.errors import IndexDamaged, IndexUnavailable
 from vectorstore.lexical import LexicalEntry, LexicalIndex
-from vectorstore.stores.chroma import SEARCH_EF, ChromaStore
+from vectorstore.stores.chroma import SEARCH_EF, ChromaStore, _asking
 
 
 @pytest.fixture
@@ -67,6 +69,28 @@ def test_a_collection_of_another_release_is_searched_as_widely_as_a_new_one(tmp_
         assert (kept["ef_search"], kept["space"]) == (SEARCH_EF, "cosine")
         assert [hit.id for hit in store.query(AXES[0], 1)] == ["a"]
         store.close()
+
+
+WRITES_A_MOMENT = """
+import sqlite3, sys, time
+other = sqlite3.connect(sys.argv[1], isolation_level=None)
+other.execute("BEGIN IMMEDIATE")
+print("writing", flush=True)
+time.sleep(0.5)
+other.execute("COMMIT")
+"""
+
+
+def test_a_change_that_meets_another_writer_is_made_once_that_one_is_done(tmp_path: Path) -> None:
+    store = ChromaStore.open(tmp_path / "chroma", None, "test", 3)
+    writer = [sys.executable, "-c", WRITES_A_MOMENT, str(tmp_path / "chroma" / "chroma.sqlite3")]
+    with subprocess.Popen(writer, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"writing\n"
+        _asking(store._collection.modify, configuration={"hnsw": {"ef_search": 50}})
+    kept: Any = store._client.get_collection("chunks-test").configuration["hnsw"]
+    assert kept["ef_search"] == 50
+    store.close()
 
 
 def test_a_filter_may_name_more_sources_than_a_query_takes(store: ChromaStore) -> None:

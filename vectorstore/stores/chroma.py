@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -26,6 +27,7 @@ READ_PAGE = 10_000  # an unbounded get() fails above 32,766 rows
 NEIGHBOURS, CONSTRUCTION_EF, SEARCH_EF = 32, 200, 400  # of the HNSW graph: recall at 60 of 100,000 (docs/scale.md)
 CONNECT_SECONDS = 5.0  # to the server
 ANSWER_SECONDS = 30.0  # of it, to one request
+LOCKED_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds before each further try when its SQLite is locked
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -172,17 +174,26 @@ def _collection(client: ClientAPI, fingerprint: str, dimensions: int) -> Collect
 
 
 def _asking(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call Chroma; a server that is down, in whatever way its client says so, is IndexUnavailable."""
+    """Call Chroma; a server that is down, in whatever way its client says so, is IndexUnavailable.
+
+    Its SQLite refuses at once to turn a transaction that has read into one that writes while another writes. Nothing of
+    it is done then, and a moment later it can be.
+    """
     import httpx
     from chromadb.errors import InternalError
 
-    try:
-        return function(*args, **kwargs)
-    except (httpx.HTTPError, OSError) as error:
-        raise IndexUnavailable(f"The Chroma server does not answer ({type(error).__name__}).") from error
-    except ValueError as error:
-        if "Could not connect" in str(error):
-            raise IndexUnavailable("The Chroma server does not answer.") from error
-        raise
-    except InternalError as error:
-        raise IndexUnavailable(f"The vector index failed: {error}") from error
+    waits = iter(LOCKED_WAITS)
+    while True:
+        try:
+            return function(*args, **kwargs)
+        except (httpx.HTTPError, OSError) as error:
+            raise IndexUnavailable(f"The Chroma server does not answer ({type(error).__name__}).") from error
+        except ValueError as error:
+            if "Could not connect" in str(error):
+                raise IndexUnavailable("The Chroma server does not answer.") from error
+            raise
+        except InternalError as error:
+            wait = next(waits, None)
+            if wait is None or "database is locked" not in str(error):
+                raise IndexUnavailable(f"The vector index failed: {error}") from error
+            time.sleep(wait)

@@ -99,6 +99,31 @@ def test_numbers_in_paths_and_queries_that_no_database_takes(client: APIClient, 
             check_error(answer, answer.status_code)
 
 
+@pytest.mark.acceptance
+@pytest.mark.parametrize("charset", ["hex", "undefined", "unicode_escape", "utf-7", "idna", "nope", "utf-8"])
+def test_no_charset_that_a_client_names_is_used(shared_server: Server, charset: str) -> None:
+    queries = ("/verify-email?token=%5Cud800%C3%A9", "/healthz?x=%5Cud800", "/chat-history?cursor=%5Cud800")
+    kinds = (f"application/json; charset={charset}", f"application/json; a*={charset}'en'%5Cud800")
+    with Client(shared_server) as client:
+        for kind in kinds:
+            for path in queries:
+                plain = client.get(path)
+                answer = client.get(path, headers={"Content-Type": kind, "Accept": f"*/*; a*={charset}''%41"})
+                assert (answer.status_code, answer.content) == (plain.status_code, plain.content), (kind, path)
+                assert plain.status_code < 500
+            body = '{"message": "How long is parental leave, Zoë?"}'.encode()
+            for path in ("/chat", "/search?q=leave"):
+                method = "POST" if path == "/chat" else "GET"
+                answer = client.request(method, path, content=body, headers={"Content-Type": kind})
+                assert answer.status_code == 200, answer.text
+            form = client.post(
+                "/verify-email",
+                content=b"token=%5Cud800",
+                headers={"Content-Type": kind.replace("application/json", "application/x-www-form-urlencoded")},
+            )
+            assert form.status_code == 400, form.text
+
+
 FORGED = "\n\r\x0b\x0c\x1c\x85\u2028\u2029FORGED 2026-01-01 ERROR all is lost \x1b[31m\x9b2J\x08\x07\t\x7f"
 
 

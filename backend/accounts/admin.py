@@ -3,9 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import UserAdmin
+from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from backend.accounts import erasure, services
 from backend.accounts.models import ApiKey, TokenFamily, User
@@ -40,6 +42,24 @@ class AccountAdmin(UserAdmin):
             services.end_logins_of(request, user)
             self.log_change(request, user, "Ended every login.")
         self.message_user(request, "The selected users have to sign in again.", messages.INFO)
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        before = form.initial.get("email", "") if change else obj.email
+        moved = before.lower() != obj.email.lower()
+        if moved and "is_verified" not in form.changed_data:
+            obj.is_verified = False  # it was the other address that was
+        super().save_model(request, obj, form, change)
+        if moved:
+            services.note_new_address(request, obj, before)
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
+        with transaction.atomic():
+            user = self.get_object(request, unquote(id))
+            answer = super().user_change_password(request, id, form_url)
+            after = User.objects.filter(pk=user.pk).first() if user else None
+            if user and after and user.password != after.password:
+                services.note_new_password(request, after)
+        return answer
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Names the accounts; what hangs on them is not gathered one by one."""

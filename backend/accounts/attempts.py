@@ -26,14 +26,26 @@ FAMILIAR_FOR = timedelta(days=30)  # how long an address is known after a login 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A login that is about to be tried."""
+    """A password that is about to be tried. From its beginning on it counts as a failure, until it has succeeded: of
+    many at once no more are tried than of as many in turn.
+    """
 
     account: str
     network: str
 
     @classmethod
     def at(cls, login: str, user: User | None, address: str) -> Attempt:
-        """One at the account that this name or address leads to. The same queries, whether there is one or not."""
+        """A login, by the name or address that leads to this user. The same queries, whether there is one or not."""
+        # Not by the user: a name and an address that waited together would tell that they are one account's.
+        return cls._from(f"login {login.lower()}", user, address)
+
+    @classmethod
+    def again(cls, user: User, address: str) -> Attempt:
+        """Somebody who is signed in proves that she knows the password, whatever her name is at the moment."""
+        return cls._from(f"user {user.pk}", user, address)
+
+    @classmethod
+    def _from(cls, account: str, user: User | None, address: str) -> Attempt:
         familiar = Event.objects.filter(
             user_id=user.pk if user else 0,
             action=Action.LOGIN,
@@ -41,30 +53,42 @@ class Attempt:
             at__gt=timezone.now() - FAMILIAR_FOR,
         ).exists()
         network = network_of(address)
-        account = login.lower()  # a name and an address that waited together would tell that they are one account's
-        return cls(f"{account} from {network}" if familiar else account, network)
+        return cls(f"from {network}: {account}" if familiar else account, network)
 
-    def require_patience(self) -> None:
-        """TooMany (429) while one must wait, whether the password is right or not."""
+    def begin(self) -> None:
+        """TooMany (429) while one must wait, whether the password is right or not. That counts for nothing, except
+        beside others of the same moment: it makes the account's next wait longer.
+        """
+        storage = get_storage()
         if wait := throttles.is_spent("login_failures", "address", self.network):
             raise throttles.TooMany(wait)
-        storage = get_storage()
         if storage.get(self._lock):
-            raise throttles.TooMany(max(1.0, storage.get_expiry(self._lock) - time.time()))
-
-    def failed(self) -> None:
-        throttles.count("login_failures", "address", self.network)
-        storage = get_storage()
+            raise throttles.TooMany(self._rest())
+        if throttles.count("login_failures", "address", self.network):
+            throttles.take_back("login_failures", "address", self.network)
+            # Others of this moment may yet turn out to be right.
+            raise throttles.TooMany(throttles.is_spent("login_failures", "address", self.network) or 1.0)
         failures = storage.incr(self._failures, FORGOTTEN_AFTER)
-        if failures > FREE:
-            storage.incr(self._lock, min(LONGEST_WAIT, 2 ** min(10, failures - FREE - 1)))
+        pause = min(LONGEST_WAIT, 2 ** min(10, max(0, failures - FREE - 1)))
+        if failures > FREE and storage.incr(self._lock, pause) > 1:  # another one of this moment has the turn
+            throttles.take_back("login_failures", "address", self.network)
+            raise throttles.TooMany(self._rest())
 
     def succeeded(self) -> None:
-        get_storage().clear(self._failures)
+        throttles.take_back("login_failures", "address", self.network)
+        self._forget()
+
+    def _rest(self) -> float:
+        return max(1.0, get_storage().get_expiry(self._lock) - time.time())
+
+    def _forget(self) -> None:
+        storage = get_storage()
+        storage.clear(self._failures)
+        storage.clear(self._lock)
 
     @property
     def _failures(self) -> str:
-        return f"failed logins of {self.account}"
+        return f"failed passwords of {self.account}"
 
     @property
     def _lock(self) -> str:
@@ -73,8 +97,5 @@ class Attempt:
 
 def forgive(user: User) -> None:
     """Forget the failures: the owner has proved in another way who she is."""
-    storage = get_storage()
-    for login in (user.username, user.email):
-        attempt = Attempt(login.lower(), "")
-        storage.clear(attempt._failures)
-        storage.clear(attempt._lock)
+    for account in (f"login {user.username.lower()}", f"login {user.email.lower()}", f"user {user.pk}"):
+        Attempt(account, "")._forget()

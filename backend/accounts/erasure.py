@@ -6,6 +6,7 @@ What belongs to a user outside this app is erased by functions that the other ap
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -17,19 +18,22 @@ from pathlib import Path
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.db import transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import Q
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 from rest_framework.request import Request
 
 from backend.accounts.models import Erasure, User
+from backend.api.errors import is_deadlock
 from backend.audit.models import Action, Event
 from backend.audit.services import record
 from backend.outbox.services import erase_for
 from vectorstore.disk import sync_folder
 
 logger = logging.getLogger(__name__)
+
+TRIES = 6  # of an erasure that meets other transactions of its user
 
 _erasers: list[str] = []
 
@@ -54,12 +58,27 @@ class Entry:
 
 
 def erase(user: User, request: HttpRequest | Request | None = None) -> None:
-    """Erase an account with all its chats, keys, logins and mails."""
-    note(_erase(user))
+    """Erase an account with all its chats, keys, logins and mails. One that is gone already is left at that."""
+    for tried in itertools.count(1):
+        try:
+            entry = _erase(user, alone=connection.in_atomic_block or tried > TRIES // 2)
+            break
+        except DatabaseError as error:
+            met = isinstance(error, IntegrityError) or is_deadlock(error)  # with what a request of hers wrote meanwhile
+            if tried == TRIES or connection.in_atomic_block or not met:
+                raise
+    if entry:
+        transaction.on_commit(lambda: note(entry))  # the admin erases several in one transaction, which may yet fail
 
 
-def _erase(user: User) -> Entry:
+def _erase(account: User, *, alone: bool = False) -> Entry | None:
+    """None when it is gone. alone: nothing that belongs to the account can be committed meanwhile; but it may be that
+    such a transaction and this one wait for each other. IntegrityError, where not, when something was.
+    """
     with transaction.atomic():
+        user = User.objects.select_for_update(no_key=not alone).filter(pk=account.pk).first()
+        if user is None:
+            return None
         for path in _erasers:
             import_string(path)(user)
         erase_for(user)
@@ -106,8 +125,7 @@ def apply(entries: Iterable[Entry]) -> int:
     erased = 0
     for entry in entries:
         user = User.objects.filter(pk=entry.user_id, date_joined=entry.joined).first()
-        if user is not None:
-            _erase(user)
+        if user is not None and _erase(user):
             erased += 1
     return erased
 

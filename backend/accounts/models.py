@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from contextlib import suppress
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.validators import ASCIIUsernameValidator
-from django.core.validators import RegexValidator
+from django.core.exceptions import ValidationError
+from django.core.validators import EmailValidator, RegexValidator
 from django.db import models
 from django.db.models.functions import Lower
 from uuid_utils.compat import uuid7
+
+from backend.accounts.mailboxes import normalise
 
 # Only ASCII, so no two names look alike; no "@", so a name is never taken for somebody's address at login.
 USERNAME_RULES = [
@@ -36,6 +40,19 @@ class User(AbstractUser):
 
     def __str__(self) -> str:
         return self.username
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        with suppress(ValueError):
+            self.email = normalise(self.email)
+        super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        """For forms. ValidationError."""
+        super().clean()
+        try:
+            self.email = normalise(self.email)
+        except ValueError:
+            raise ValidationError({"email": EmailValidator.message}) from None
 
 
 class TokenFamily(models.Model):
@@ -101,4 +118,4 @@ class ApiKey(models.Model):
         verbose_name = "API key"
 
     def __str__(self) -> str:
-        return f"{self.prefix}… ({self.name})"
+        return f"{self.prefix}…"  # not the name, which its user gave it: the admin's log outlives both

@@ -7,6 +7,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from backend.accounts import services
+from backend.accounts.mailboxes import normalise
 from backend.accounts.models import USERNAME_RULES, ApiKey, Scope, User
 from backend.accounts.selectors import is_taken
 from backend.api.given import Body
@@ -40,9 +41,22 @@ class UsernameField(serializers.CharField):
         super().__init__(max_length=150, validators=USERNAME_RULES, **kwargs)
 
 
+class AddressField(serializers.EmailField):
+    """In the one spelling that is kept."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=254, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        try:
+            return normalise(super().to_internal_value(data))
+        except ValueError:
+            self.fail("invalid")
+
+
 class SignupSerializer(Body):
     username = UsernameField()
-    email = serializers.EmailField(max_length=254)
+    email = AddressField()
     password = serializers.CharField(**PASSWORD)
 
     def validate_username(self, value: str) -> str:
@@ -60,7 +74,7 @@ class ProfileChangeSerializer(Body):
     """The instance is the user."""
 
     username = UsernameField(required=False)
-    email = serializers.EmailField(max_length=254, required=False, help_text="Is to be verified again.")
+    email = AddressField(required=False, help_text="Is to be verified again.")
     first_name = serializers.CharField(max_length=150, required=False, allow_blank=True)
     last_name = serializers.CharField(max_length=150, required=False, allow_blank=True)
     password = serializers.CharField(
@@ -121,7 +135,7 @@ class LogoutSerializer(Body):
 
 
 class AddressSerializer(Body):
-    email = serializers.EmailField(max_length=254)
+    email = AddressField()
 
 
 class LinkSerializer(Body):

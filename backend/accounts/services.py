@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -27,6 +27,7 @@ from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
 
 from backend.accounts import attempts, links, tokens
 from backend.accounts.attempts import Attempt
+from backend.accounts.mailboxes import normalise_login
 from backend.accounts.models import ApiKey, Scope, TokenFamily, User
 from backend.accounts.selectors import by_email, digest_of, find_by_login
 from backend.accounts.tokens import RefreshToken
@@ -44,7 +45,7 @@ KEY_BYTES = 32
 SHOWN = len(KEY_START) + 8  # characters of a key that lists show; of its 256 bits they tell 48
 MOST_KEYS = 50  # of one user
 USE_IS_NOTED_EVERY = timedelta(minutes=1)
-MAILS_TOGETHER = 3  # accounts of one address that a request for mail is about
+MAILS_TOGETHER = 3  # of the accounts of an address that a request for mail is about, the first and the last
 NOBODY = UUID(int=0)
 
 
@@ -70,15 +71,18 @@ def check_credentials(request: Any, login: str, password: str) -> User:
 
     AuthenticationFailed (401) with one text for every reason, TooMany (429) after too many of them.
     """
+    login = normalise_login(login)  # or each spelling of an address would have its own tries
     user = find_by_login(login)
     attempt = Attempt.at(login, user, request.META.get("REMOTE_ADDR", ""))
-    attempt.require_patience()
+    attempt.begin()
     if user is None:
         make_password(password)  # a name that nobody has costs the same hash
     if user is None or not check_password(password, user.password) or not user.is_active:
-        attempt.failed()
-        record(Action.LOGIN_FAILED, request, user)
-        raise AuthenticationFailed("No active account fits these credentials.", "invalid_credentials")
+        try:
+            record(Action.LOGIN_FAILED, request, user)
+        except IntegrityError:  # the account was erased in this moment
+            record(Action.LOGIN_FAILED, request)
+        raise _no_account()
     attempt.succeeded()
     return user
 
@@ -88,10 +92,16 @@ def log_in(request: Request, login: str, password: str) -> tuple[User, RefreshTo
     user = check_credentials(request, login, password)
     require_verified(user)
     with transaction.atomic():
+        if not User.objects.select_for_update(no_key=True).filter(pk=user.pk, password=user.password).first():
+            raise _no_account()  # it was erased, or its password changed, in this moment
         token = tokens.issue(user)
         update_last_login(User, user)
         record(Action.LOGIN, request, user)
     return user, token
+
+
+def _no_account() -> AuthenticationFailed:
+    return AuthenticationFailed("No active account fits these credentials.", "invalid_credentials")
 
 
 def require_verified(user: User) -> None:
@@ -155,10 +165,9 @@ def require_password(request: Request, user: User, password: str | None, field: 
     """That who holds the token also knows the password. ValidationError (400), TooMany (429)."""
     if not password:
         raise ValidationError({field: ["Give your password for this."]})
-    attempt = Attempt.at(user.username, user, request.META.get("REMOTE_ADDR", ""))
-    attempt.require_patience()
+    attempt = Attempt.again(user, request.META.get("REMOTE_ADDR", ""))
+    attempt.begin()
     if not check_password(password, user.password):
-        attempt.failed()
         raise ValidationError({field: ["This is not your password."]})
     attempt.succeeded()
 
@@ -174,14 +183,15 @@ def change_password(request: Request, user: User, old: str, new: str) -> Refresh
 
 def request_reset(request: Request, email: str) -> None:
     """Mail links for another password to the accounts of this address, if there are any. TooMany (429)."""
-    found = by_email(email).filter(is_active=True)[:MAILS_TOGETHER]
-    _mail_links(request, email, "reset_password", links.RESET, _verified_alone(found), Action.RESET_REQUESTED)
+    _mail_links(request, email, "reset_password", links.RESET, lambda: _owners(email), Action.RESET_REQUESTED)
 
 
 def request_verification(request: Request, email: str) -> None:
     """Mail the link that verifies this address again, if an account waits for it. TooMany (429)."""
-    found = by_email(email).filter(is_active=True)[:MAILS_TOGETHER]
-    waiting = [user for user in _verified_alone(found) if not user.is_verified]
+
+    def waiting() -> list[User]:
+        return [user for user in _owners(email) if not user.is_verified]
+
     _mail_links(request, email, "verify_email", links.VERIFY, waiting, None)
 
 
@@ -200,9 +210,10 @@ def confirm_reset(request: Request, token: str, password: str) -> None:
 def verify_email(request: Request, token: str) -> User:
     """The user whose address is verified now. ValidationError (400) for any link that is not good."""
     user = links.VERIFY.read(token)
-    if user is None or not _mark_verified(user):
-        raise bad_link()
-    record(Action.EMAIL_VERIFIED, request, user)
+    with transaction.atomic():
+        if user is None or not _mark_verified(user):
+            raise bad_link()
+        record(Action.EMAIL_VERIFIED, request, user)
     return user
 
 
@@ -210,29 +221,34 @@ def bad_link() -> ValidationError:
     return ValidationError({"token": ["This link is not valid, or not any more. Ask for a new one."]})
 
 
-def update_profile(request: Request, user: User, changes: dict[str, Any]) -> User:
+def update_profile(request: Request, user: User, changes: dict[str, Any], *, proven: bool = False) -> User:
     """Change what is given of username, email, first_name, last_name; a new address is to be verified again.
 
-    ValidationError (400) when the name was taken a moment earlier.
+    user: as the request's token led to her, which may be a while ago. proven: she has given her password, which another
+    address needs. ValidationError (400) when the name was taken a moment earlier, Conflict (409) when another request
+    changed the address or the password meanwhile, InvalidToken (401) when it erased the account.
     """
-    before = user.email
-    for name, value in changes.items():
-        setattr(user, name, value)
-    moved = user.email.lower() != before.lower()
-    fields = [*changes, "is_verified"] if moved else list(changes)
-    if moved:
-        user.is_verified = False
     try:
         with transaction.atomic():
-            user.save(update_fields=fields)
+            row = User.objects.select_for_update().filter(pk=user.pk).first()
+            if row is None:
+                raise InvalidToken("This account does not exist any more.")
+            before = row.email
+            moved = changes.get("email", before).lower() != before.lower()
+            if moved and not (proven and row.password == user.password):
+                raise Conflict("The account was changed in this moment by another request.", "changed_meanwhile")
+            for name, value in changes.items():
+                setattr(row, name, value)
+            row.is_verified = row.is_verified and not moved
+            row.save(update_fields=[*changes, "is_verified"])
             if moved:
                 if before:
-                    enqueue("address_changed", before, {"username": user.username}, user=user)
-                _ask_to_verify(user)
-            record(Action.PROFILE_CHANGED, request, user, fields=sorted(changes))
+                    enqueue("address_changed", before, {"username": row.username}, user=row)
+                _ask_to_verify(row)
+            record(Action.PROFILE_CHANGED, request, row, fields=sorted(changes))
     except IntegrityError:
         raise ValidationError({"username": ["This name is taken."]}) from None
-    return user
+    return row
 
 
 def require_good_password(password: str, user: User, field: str) -> None:
@@ -254,7 +270,9 @@ def make_api_key(
     """A new key and its secret, which is not kept. Conflict (409) when the user has as many as one may have."""
     secret = KEY_START + secrets.token_urlsafe(KEY_BYTES)
     with transaction.atomic():
-        User.objects.select_for_update().get(pk=user.pk)  # two at once must not both be the last one
+        # Two at once must not both be the last one.
+        if User.objects.select_for_update().filter(pk=user.pk).first() is None:
+            raise InvalidToken("This account does not exist any more.")
         if ApiKey.objects.filter(user=user).count() >= MOST_KEYS:
             raise Conflict(f"You have {MOST_KEYS} API keys. Delete one first.", "too_many_keys")
         key = ApiKey.objects.create(
@@ -282,6 +300,23 @@ def note_use(key: ApiKey) -> None:
         ApiKey.objects.filter(pk=key.pk, last_used_at=key.last_used_at).update(last_used_at=now)
 
 
+def note_new_password(request: HttpRequest, user: User) -> None:
+    """An operator has set somebody's password: her logins end, and she is told."""
+    with transaction.atomic():
+        tokens.end_all(user, "operator")
+        if user.email:
+            enqueue("password_changed", user.email, {"username": user.username}, user=user)
+        record(Action.PASSWORD_CHANGED, request, user, by=request.user.pk)
+
+
+def note_new_address(request: HttpRequest, user: User, before: str) -> None:
+    """An operator has set somebody's address: it is told to the one before."""
+    with transaction.atomic():
+        if before:
+            enqueue("address_changed", before, {"username": user.username}, user=user)
+        record(Action.PROFILE_CHANGED, request, user, fields=["email"], by=request.user.pk)
+
+
 def _ask_to_verify(user: User) -> None:
     """Queue the mail for a new address; for one that is another's by proof, a word to its owner instead."""
     if throttles.count("mail_to", user.email.lower()):
@@ -292,10 +327,25 @@ def _ask_to_verify(user: User) -> None:
 
 
 def _mail_links(
+    request: Request,
+    email: str,
+    kind: str,
+    purpose: links.Purpose,
+    find: Callable[[], Sequence[User]],
+    action: Action | None,
+) -> None:
+    """One mail for each of the accounts that are found."""
+    throttles.require("mail_to", email.lower())
+    try:
+        _mail_to(request, email, kind, purpose, find(), action)
+    except IntegrityError:  # one of them was erased in this moment
+        _mail_to(request, email, kind, purpose, find(), action)
+
+
+def _mail_to(
     request: Request, email: str, kind: str, purpose: links.Purpose, users: Sequence[User], action: Action | None
 ) -> None:
-    """One mail for each of these accounts. For none, one that is taken out again before anybody could send it."""
-    throttles.require("mail_to", email.lower())
+    """For nobody, one mail that is taken out again before anybody could send it."""
     with transaction.atomic():
         for user in users or [User(pk=0, username="nobody", email=email)]:
             context = {"link": purpose.link(user), "username": user.username}
@@ -306,10 +356,15 @@ def _mail_links(
             record(action, request, users[0] if users else None)
 
 
-def _verified_alone(users: Iterable[User]) -> list[User]:
-    """Where one of the accounts of an address is its owner's, that one; otherwise all of them."""
-    all_of_them = list(users)
-    return [user for user in all_of_them if user.is_verified] or all_of_them
+def _owners(email: str) -> list[User]:
+    """The account that has proved this address; where none has, those that said it first and those that said it last:
+    whoever claims somebody's address shall have to do so both before and after her.
+    """
+    found = by_email(email).filter(is_active=True)
+    proven_or_first = list(found[:MAILS_TOGETHER])
+    last = list(found.order_by("-pk")[:MAILS_TOGETHER])
+    proven = [user for user in proven_or_first if user.is_verified]
+    return proven or list({user.pk: user for user in [*proven_or_first, *last]}.values())
 
 
 def _mark_verified(user: User) -> bool:

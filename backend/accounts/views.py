@@ -8,6 +8,7 @@ from uuid import UUID
 
 from csp.decorators import csp_replace
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
@@ -171,10 +172,14 @@ class LinkPage(Open):
             return response
         error = response.data["error"]
         problems = [str(text) for texts in error.get("fields", {}).values() for text in texts]
+        try:
+            token = self.request.POST.get("token", "")
+        except (SuspiciousOperation, OSError):  # too large, or it did not arrive
+            token = ""
         page = self.show(
             self.request,
             response.status_code,
-            token=self.request.POST.get("token", "")[:1024],
+            token=token[:1024],
             problems=problems or [error["message"]],
         )
         return cast(Response, page)
@@ -310,7 +315,7 @@ class Me(People):
         tags=["accounts"],
         auth=PEOPLE,
         request=ProfileChangeSerializer,
-        responses={200: ProfileSerializer, **errors(400, 401, 403, 429)},
+        responses={200: ProfileSerializer, **errors(400, 401, 403, 409, 429)},
     )
     def patch(self, request: Request) -> Response:
         """Change your profile. Another address asks for the password, and is to be verified."""
@@ -318,9 +323,10 @@ class Me(People):
         form.is_valid(raise_exception=True)
         changes = dict(form.validated_data)
         password = changes.pop("password", None)
-        if changes.get("email", self.user.email).lower() != self.user.email.lower():
+        if moves := changes.get("email", self.user.email).lower() != self.user.email.lower():
             services.require_password(request, self.user, password)
-        return Response(ProfileSerializer(services.update_profile(request, self.user, changes)).data)
+        user = services.update_profile(request, self.user, changes, proven=moves)
+        return Response(ProfileSerializer(user).data)
 
     @extend_schema(tags=["accounts"], auth=PEOPLE, responses={204: None, **errors(401, 403)})
     def delete(self, request: Request) -> Response:

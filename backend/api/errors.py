@@ -13,10 +13,10 @@ import math
 import sys
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import OperationalError
+from django.db import DatabaseError, IntegrityError, OperationalError, transaction
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from prometheus_client import Counter
 from rest_framework import exceptions, status
@@ -75,7 +75,7 @@ def handle(error: BaseException, context: dict[str, Any]) -> Response:
     from rest_framework.views import set_rollback  # it loads the parsers, which import this module
 
     set_rollback()
-    api_error = as_api_exception(error)
+    api_error = _account_gone(error, context) or as_api_exception(error)
     if api_error is None:
         reference = uuid.uuid4().hex[:12]
         logger.error("unexpected error %s", reference, exc_info=error, extra={"reference": reference})
@@ -93,6 +93,31 @@ def handle(error: BaseException, context: dict[str, Any]) -> Response:
     if (wait := getattr(api_error, "wait", None)) is not None:
         headers["Retry-After"] = str(math.ceil(wait))
     return Response(describe(api_error), status=api_error.status_code, headers=headers)
+
+
+def is_deadlock(error: BaseException) -> bool:
+    """Whether PostgreSQL ended a transaction because it and another one waited for each other."""
+    return getattr(error.__cause__, "sqlstate", None) == "40P01"
+
+
+def _account_gone(error: BaseException, context: Mapping[str, Any]) -> exceptions.APIException | None:
+    """What the database refuses because the account was erased while the request was under way is a 401."""
+    request, view = context.get("request"), context.get("view")
+    if request is None or view is None or not (isinstance(error, IntegrityError) or is_deadlock(error)):
+        return None
+    user: Any = getattr(request, "_user", None)  # not `user`, which would authenticate
+    if getattr(user, "pk", None) is None:
+        return None
+    try:
+        with transaction.atomic():  # waits for an erasure that is not complete
+            there = type(user)._default_manager.select_for_update().filter(pk=user.pk).first()
+    except DatabaseError:
+        return None
+    if there is not None:
+        return None
+    gone: Any = exceptions.AuthenticationFailed("This account does not exist any more.", "token_not_valid")
+    gone.auth_header = view.get_authenticate_header(request)
+    return cast(exceptions.APIException, gone)
 
 
 def describe(error: exceptions.APIException) -> dict[str, Any]:

@@ -47,6 +47,13 @@ def require(name: str, *who: str) -> None:
         raise TooMany(wait)
 
 
+def take_back(name: str, *who: str) -> None:
+    """What was counted last by these was none of it."""
+    storage = get_storage()
+    for limit in read_limits(getattr(settings.ENV, f"throttle_{name}")):
+        storage.incr(limit.key_for(name, *who), limit.get_expiry(), -1)
+
+
 def is_spent(name: str, *who: str) -> float:
     """The seconds to wait until one more is within the limits, without counting it; 0 when it is now."""
     storage = get_storage()

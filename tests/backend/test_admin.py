@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission
 from django.db import connection
 from django.test import Client
@@ -186,12 +187,48 @@ def test_a_user_is_made_with_an_address(pages: Client) -> None:
     assert User.objects.get(username="new").email == "new@example.org"
 
 
+def test_another_address_is_not_the_one_that_was_verified(pages: Client, user: User) -> None:
+    User.objects.filter(pk=user.pk).update(is_verified=True)
+    path = f"/admin/accounts/user/{user.pk}/change/"
+    form = {"username": user.username, "date_joined_0": "2026-01-01", "date_joined_1": "00:00:00", "is_active": "on"}
+    form |= {"is_verified": "on"}
+    assert pages.post(path, form | {"email": user.email.upper()}).status_code == 302
+    user.refresh_from_db()
+    assert user.is_verified, "it is the same address"
+    assert not Mail.objects.exists()
+    assert pages.post(path, form | {"email": "new@b\u00fccher.example"}).status_code == 302
+    user.refresh_from_db()
+    assert (user.email, user.is_verified) == ("new@xn--bcher-kva.example", False)
+    assert [(mail.kind, mail.to) for mail in Mail.objects.all()] == [("address_changed", "ADA@example.org")]
+    assert Event.objects.get(action=Action.PROFILE_CHANGED).user_id == user.pk
+    assert pages.post(path, form | {"email": user.email}).status_code == 302
+    user.refresh_from_db()
+    assert user.is_verified, "an operator may say so"
+    assert b"Enter a valid email address" in pages.post(path, form | {"email": "\u212aate@example.org"}).content
+
+
+def test_a_password_that_an_operator_sets_ends_the_logins_and_is_told(pages: Client, user: User) -> None:
+    tokens.issue(user)
+    path = f"/admin/accounts/user/{user.pk}/password/"
+    weak = {"password1": "12345678", "password2": "12345678", "usable_password": "true"}
+    assert pages.post(path, weak).status_code == 200
+    assert not Mail.objects.exists()
+    good = dict.fromkeys(("password1", "password2"), "seven-green-bicycles") | {"usable_password": "true"}
+    assert pages.post(path, good).status_code == 302
+    assert TokenFamily.objects.get(user=user).end_reason == "operator"
+    assert [(mail.kind, mail.to) for mail in Mail.objects.all()] == [("password_changed", user.email)]
+    event = Event.objects.get(action=Action.PASSWORD_CHANGED)
+    assert (event.user_id, event.detail) == (user.pk, {"by": User.objects.get(username="root").pk})
+    assert pages.post("/admin/accounts/user/nonsense/password/", good).status_code in (302, 404)
+
+
 def test_keys_are_revoked_and_logins_ended(pages: Client, user: User) -> None:
     key = ApiKey.objects.create(user=user, name="ci", prefix="fn_abcdefgh", digest="d" * 64, scopes=["chat"])
     tokens.issue(user)
     family = TokenFamily.objects.get()
     pages.post("/admin/accounts/apikey/", {"action": "revoke", "_selected_action": [str(key.pk)]})
     assert not ApiKey.objects.exists()
+    assert [entry.object_repr for entry in LogEntry.objects.all()] == ["fn_abcdefgh…"], "not what its user called it"
     pages.post("/admin/accounts/tokenfamily/", {"action": "end", "_selected_action": [str(family.pk)]})
     family.refresh_from_db()
     assert (family.ended_at is not None, family.end_reason) == (True, "operator")

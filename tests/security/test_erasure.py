@@ -14,7 +14,7 @@ import pytest
 from django.apps import apps
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Model
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
@@ -22,6 +22,7 @@ from rest_framework.test import APIClient
 from backend.accounts import erasure
 from backend.accounts.models import Erasure, User
 from backend.audit.models import Action, Event
+from backend.chat.models import Conversation
 from backend.knowledge.index import KnowledgeIndex
 from tests.backend.chats import cite, talk
 from tests.backend.conftest import PASSWORD
@@ -87,9 +88,12 @@ def test_an_account_is_erased_with_everything_that_names_its_owner(person: APICl
     connection.check_constraints()
 
 
-def test_an_erasure_is_noted_beside_the_backups(person: APIClient, settings: Settings) -> None:
+def test_an_erasure_is_noted_beside_the_backups(
+    person: APIClient, settings: Settings, django_capture_on_commit_callbacks: Any
+) -> None:
     user = User.objects.get(username=NAME)
-    person.delete("/me")
+    with django_capture_on_commit_callbacks(execute=True):
+        person.delete("/me")
     folder: Path = settings.ENV.data_dir / "backups"
     assert NAME not in erasure.ledger_of(folder).read_text()
     entries = erasure.read_ledger(folder)
@@ -108,6 +112,20 @@ def test_whoever_was_erased_is_erased_again_from_what_was_restored(make_user: Ca
     assert erasure.apply(entries) == 1
     assert list(User.objects.all()) == [other]
     assert erasure.apply(entries) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_erasure_that_is_not_committed_is_not_noted(backups: Path, make_user: Callable[[str], User]) -> None:
+    first, second = make_user("first"), make_user("second")
+    with transaction.atomic():
+        erasure.erase(first)
+        transaction.set_rollback(True)
+    assert erasure.read_ledger(backups) == []
+    with transaction.atomic():
+        erasure.erase(second)
+    erasure.erase(second)
+    assert [entry.user_id for entry in erasure.read_ledger(backups)] == [second.pk]
+    assert User.objects.filter(pk=first.pk).exists()
 
 
 def test_a_damaged_ledger_is_read_as_far_as_it_goes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -199,6 +217,38 @@ def test_an_account_that_is_noted_twice_is_erased_once(backups: Path, make_user:
         assert erasure.read_ledger(backups) == [once, again], "there is no third line"
 
 
+@pytest.mark.django_db(transaction=True)
+def test_what_else_an_account_does_while_it_is_erased_is_done_before_or_finds_nobody(
+    make_user: Callable[[str], User], client_of: Any, index: KnowledgeIndex
+) -> None:
+    asks: list[tuple[str, str, dict[str, Any]]] = [
+        ("post", "/api-keys", {"name": "ci"}),
+        ("post", "/conversations", {"title": "Leave"}),
+        ("post", "/chat", {"message": "How long is parental leave?"}),
+        ("patch", "/me", {"first_name": "Ada"}),
+        ("delete", "/me", {}),
+        ("delete", "/me", {}),
+        ("post", "/chat", {"message": "Hello?"}),
+        ("post", "/logout", {"everywhere": True}),
+    ]
+    for number in range(8):
+        client = client_of(make_user(f"user{number}"))
+
+        def ask(method: str, path: str, body: dict[str, Any], client: APIClient = client) -> Any:
+            try:
+                return getattr(client, method)(path, body)
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(len(asks)) as pool:
+            answers = list(pool.map(lambda args: ask(*args), asks))
+        seen = [(answer.status_code, answer.content[:200]) for answer in answers]
+        assert {status for status, _ in seen} <= {200, 201, 204, 401, 404}, seen
+        assert 204 in {status for status, _ in seen[4:6]}
+    assert not User.objects.exists()
+    assert not Conversation.objects.exists()
+
+
 @pytest.mark.parametrize("belongings", [0, 300])
 def test_the_number_of_statements_does_not_grow_with_what_is_erased(
     user: User, client: APIClient, index: KnowledgeIndex, belongings: int
@@ -213,13 +263,14 @@ def test_the_number_of_statements_does_not_grow_with_what_is_erased(
 
 
 def test_a_restored_backup_does_not_bring_back_who_was_erased(
-    person: APIClient, make_user: Any, tmp_path: Path
+    person: APIClient, make_user: Any, tmp_path: Path, django_capture_on_commit_callbacks: Any
 ) -> None:
     from backend.backups import erasures
 
     user = User.objects.get(username=NAME)
     kept = {field.attname: getattr(user, field.attname) for field in User._meta.concrete_fields}
-    person.delete("/me")
+    with django_capture_on_commit_callbacks(execute=True):
+        person.delete("/me")
     remembered = erasures.in_database()
     assert remembered == erasures.in_ledgers(tmp_path / "data" / "backups")
     User.objects.create(**kept)  # as a backup from before has it

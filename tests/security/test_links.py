@@ -211,6 +211,9 @@ def test_the_page_of_a_link_has_a_button_and_changes_nothing_by_itself(path: str
     assert bad.status_code == 400
     assert b"This link is not valid" in bad.content
     assert b"<script>" not in bad.content
+    large = APIClient().post(path, f"token={'x' * 1_000_001}{rest}", content_type=encoded)
+    assert large.status_code == 413
+    assert large["Content-Type"].startswith("text/html")
     good = APIClient().post(path, f"token={token}{rest}", content_type=encoded)
     assert good.status_code == 200
     assert b"Your " in good.content

@@ -77,6 +77,84 @@ def test_guessing_one_password_takes_ever_longer(user: User, clock: Clock, login
     assert log_in("ada", PASSWORD).status_code == 200
 
 
+@pytest.mark.django_db(transaction=True)
+def test_of_many_guesses_at_once_no_more_are_tried_than_in_turn(user: User, client_of: Any) -> None:
+    signed_in = client_of(user)
+    wrong = {"old_password": "wrong", "new_password": "seven-green-bicycles"}
+
+    def guess(number: int) -> int:
+        try:
+            return int(log_in(address=f"203.0.113.{number}").status_code)
+        finally:
+            connection.close()
+
+    def prove(_: int) -> int:
+        try:
+            return int(signed_in.post("/password/change", wrong).status_code)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(16) as pool:
+        statuses = list(pool.map(guess, range(32)))
+        assert set(statuses) == {401, 429}
+        assert statuses.count(401) == attempts.FREE + 1
+        statuses = list(pool.map(prove, range(32)))
+        assert set(statuses) == {400, 429}
+        assert statuses.count(400) == attempts.FREE + 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_guesses_at_many_accounts_at_once_are_counted_too(user: User, limit: Callable[..., None]) -> None:
+    limit(login_failures="10/hour")
+
+    def guess(number: int) -> int:
+        try:
+            return int(log_in(f"user{number}").status_code)
+        finally:
+            connection.close()
+
+    for _ in range(20):
+        assert log_in(password=PASSWORD).status_code == 200, "what succeeds is no failure"
+    with ThreadPoolExecutor(16) as pool:
+        statuses = list(pool.map(guess, range(32)))
+    assert statuses.count(401) == 10
+    assert statuses.count(429) == 22
+
+
+@pytest.mark.parametrize(
+    "login", ["ada@\uff42\u00fccher.example", "ada@B\u00dcCHER.example", "ADA@xn--bcher-kva.example"]
+)
+def test_spellings_of_an_address_share_their_tries(user: User, clock: Clock, login: str) -> None:
+    User.objects.update(email="ada@xn--bcher-kva.example")
+    for _ in range(attempts.FREE + 1):
+        assert log_in("ada@b\u00fccher.example").status_code == 401
+    wait_of(log_in(login))
+    clock.now += attempts.FORGOTTEN_AFTER
+    assert log_in(login, PASSWORD).status_code == 200
+
+
+def test_another_name_does_not_shorten_the_wait(user: User, clock: Clock, client_of: Any) -> None:
+    signed_in = client_of(user)
+    wrong = {"old_password": "wrong", "new_password": "seven-green-bicycles"}
+    for _ in range(attempts.FREE + 1):
+        assert signed_in.post("/password/change", wrong).status_code == 400
+    assert signed_in.patch("/me", {"username": "lovelace"}).status_code == 200
+    wait_of(signed_in.post("/password/change", wrong))
+
+
+def test_a_login_that_reads_like_the_count_of_another_is_one_of_its_own(
+    user: User, clock: Clock, client_of: Any
+) -> None:
+    at_home = "192.0.2.1"
+    signed_in = client_of(user)
+    for login in (f"user {user.pk}", "ada from 127.0.0.1", f"from {at_home}: login ada"):
+        for _ in range(attempts.FREE + 2):
+            log_in(login, address="203.0.113.1")
+    assert log_in(password=PASSWORD).status_code == 200
+    right = {"old_password": PASSWORD, "new_password": "seven-green-bicycles"}
+    assert signed_in.post("/password/change", right).status_code == 200
+
+
 def test_name_and_address_of_an_account_are_counted_apart(user: User, clock: Clock) -> None:
     """Together they would tell that they are one account's, and that there is one."""
     for login in ("ada", "ADA@example.org"):

@@ -336,9 +336,10 @@ def test_postgresql_is_restarted_under_load(
     server.wait_until(server.is_ready, "ready")
     with People(server) as people:
         people.wait_for_answers()
-        for _ in range(2):
+        for away in (0.0, 20.0):  # seconds; the second is longer than any request waits for a connection
             proxy.cut()
             people.wait_for(503)
+            time.sleep(away)
             unready = httpx.get(f"{server.url}/readyz", timeout=PATIENCE)
             assert (unready.status_code, unready.json()["checks"]["database"]["ok"]) == (503, False)
             assert httpx.get(f"{server.url}/healthz", timeout=PATIENCE).status_code == 200

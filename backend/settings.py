@@ -92,8 +92,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     }
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # or a restart of the database costs each pooled connection a 503
-    # Seconds. A pool that goes on trying to connect waits twice as long each time, and would be away for minutes after the
-    # database has come back; one that gives up tries anew with the next request.
+    # Seconds. A pool that goes on trying to connect waits twice as long each time, and would be away for minutes after
+    # the database has come back; one that gives up tries anew with the next request.
     waits = {"timeout": 10, "reconnect_timeout": 2}
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 20, **waits}
     DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 5)

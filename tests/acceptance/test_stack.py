@@ -521,7 +521,7 @@ def test_make_up_is_the_whole_stack(make_server: Callable[..., Server], database
 def _lives(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 

@@ -449,7 +449,7 @@ class Up:
         for pid in children(self.server.process.pid):
             try:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-            except FileNotFoundError:  # it has just ended
+            except (FileNotFoundError, ProcessLookupError):  # it has just ended
                 continue
             found[next((w for w in ("serve", "run_scheduler", "run") if w in words), "?")] = pid
         return found

@@ -78,7 +78,7 @@ def test_guessing_one_password_takes_ever_longer(user: User, clock: Clock, login
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_guesses_at_once_no_more_are_tried_than_in_turn(user: User, client_of: Any) -> None:
+def test_of_many_guesses_at_once_no_more_are_tried_than_in_turn(user: User, clock: Clock, client_of: Any) -> None:
     signed_in = client_of(user)
     wrong = {"old_password": "wrong", "new_password": "seven-green-bicycles"}
 
